@@ -1,0 +1,3 @@
+"""densedpo: makes video diffusion models better from fine-grained preferences."""
+
+__version__ = "0.1.0"

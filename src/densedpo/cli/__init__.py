@@ -1,0 +1,75 @@
+"""The command line. Thin: parse, call a stage, print.
+
+A command's file is imported when that command runs, so `densedpo --help` is quick and loads no torch.
+Exit codes: 0 done, 1 our fault, 2 the user's mistake, 130 stopped (the same command goes on from there).
+"""
+
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+from rich.console import Console
+
+import densedpo
+from densedpo.errors import UserError
+
+# Command: the file of this folder that holds the function of that name (`label oracle`: label_oracle), what it does,
+# an example of its use.
+COMMANDS = {
+    "init": ("project_commands", "Make a project: one folder, one database.", "densedpo init my-project"),
+    "ingest": ("project_commands", "Take real, captioned clips into a project.", "densedpo ingest my-project my-clips"),
+    "validate": ("project_commands", "Check that a project is whole.", "densedpo validate my-project"),
+    "merge": ("project_commands", "Take what another project holds.", "densedpo merge my-project its-second-part"),
+    "doctor": ("doctor_command", "Say what is installed, what is missing, how to get it.", "densedpo doctor"),
+}
+# The first word of commands that have two.
+GROUPS = {"label": "Let a labeller judge pairs, segment by segment."}
+
+app = App(
+    name="densedpo",
+    help="Makes video diffusion models better from fine-grained preferences (DenseDPO).\n\n"
+    "Start with `densedpo demo --out demo`, or with `densedpo init` for clips of your own.",
+    help_format="plaintext",
+    version=densedpo.__version__,
+    suppress_keyboard_interrupt=False,
+)
+
+
+def _add_commands() -> None:
+    for order, (name, (file, summary, example)) in enumerate(COMMANDS.items()):
+        *group, last = name.split()
+        if group and group[0] not in list(app):
+            app.command(App(name=group[0], help=GROUPS[group[0]], sort_key=order))
+        place = f"densedpo.cli.{file}:{re.sub('[ -]', '_', name)}"
+        parent = app[group[0]] if group else app
+        parent.command(place, name=last, help=summary, help_epilogue=f"Example: {example}", sort_key=order)
+
+
+_add_commands()
+
+
+def main() -> None:
+    """The console script `densedpo`."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(tokens: Sequence[str]) -> int:
+    """Run one command and return its exit code; errors are told on stderr."""
+    errors = Console(stderr=True, soft_wrap=True, highlight=False)
+    try:
+        code = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+    except (CycloptsError, UserError) as error:
+        errors.print("[bold red]error:[/]", end=" ")
+        errors.print(str(error), markup=False)
+        return 2
+    except KeyboardInterrupt:
+        errors.print("stopped; run the same command again to go on")
+        return 130
+    except Exception:
+        traceback.print_exc()
+        errors.print("This is our fault, not yours: please report the lines above and what `densedpo doctor` says.")
+        errors.print("Finished work is kept; the same command goes on from there.")
+        return 1
+    return code or 0  # None after --help and --version

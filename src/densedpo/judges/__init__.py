@@ -1,0 +1,1 @@
+"""Scorers and labellers that look at clips."""

@@ -1,0 +1,101 @@
+"""LoRA adapters on a denoiser, through PEFT and diffusers (arXiv 2106.09685).
+
+alpha = rank by default, so that the update is B A and not a sixteenth of it (PEFT's own default alpha of 8 at rank 128).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
+from peft import LoraConfig
+from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import save_file
+from torch import Tensor
+
+from densedpo.errors import UserError
+from densedpo.files import disk_full_is_clear, put_in_place
+
+ADAPTER = "densedpo"
+WEIGHTS = "pytorch_lora_weights.safetensors"  # the name `pipe.load_lora_weights(folder)` looks for
+PREFIX = "transformer."
+
+
+def add_adapter(denoiser: torch.nn.Module, rank: int, alpha: float, seed: int) -> list[torch.nn.Parameter]:
+    """Put a fresh adapter on every linear layer of the transformer blocks and return its parameters.
+
+    A starts random (a function of `seed`), B at zero: the adapted model equals the base until the first step.
+    """
+    targets = [
+        name
+        for name, layer in denoiser.named_modules()
+        if isinstance(layer, torch.nn.Linear) and name.startswith("blocks.")
+    ]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        denoiser.add_adapter(  # type: ignore[operator]
+            LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, init_lora_weights=True), adapter_name=ADAPTER
+        )
+    parameters = [p for p in denoiser.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.data = parameter.data.float()
+    return parameters
+
+
+@contextmanager
+def adapter_off(denoiser: torch.nn.Module) -> Iterator[None]:
+    """The base model, for as long as the block lasts: how the reference is computed without a second copy."""
+    denoiser.disable_adapters()  # type: ignore[operator]
+    try:
+        yield
+    finally:
+        denoiser.enable_adapters()  # type: ignore[operator]
+
+
+def adapter_state(denoiser: torch.nn.Module) -> dict[str, Tensor]:
+    """The adapter's weights by PEFT's names, as contiguous CPU tensors."""
+    state = get_peft_model_state_dict(denoiser, adapter_name=ADAPTER)
+    return {k: v.detach().to("cpu").contiguous() for k, v in state.items()}
+
+
+def restore_adapter_state(denoiser: torch.nn.Module, state: dict[str, Tensor]) -> None:
+    """Put back what `adapter_state` returned."""
+    set_peft_model_state_dict(denoiser, state, adapter_name=ADAPTER)
+
+
+def save_adapter(denoiser: torch.nn.Module, folder: Path, metadata: dict[str, str]) -> Path:
+    """Write the adapter as `pipe.load_lora_weights(folder)` of diffusers reads it, rank and alpha included; returns the file.
+
+    `metadata` (base model, method, beta, ...) goes into the safetensors header as well.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {PREFIX + k: v for k, v in adapter_state(denoiser).items()}
+    config = denoiser.peft_config[ADAPTER].to_dict()  # type: ignore[union-attr, operator]
+    config = {PREFIX + k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}
+    header = {"format": "pt", LORA_ADAPTER_METADATA_KEY: json.dumps(config, indent=2, sort_keys=True)} | metadata
+    target, temporary = folder / WEIGHTS, folder / (WEIGHTS + ".tmp")
+    with disk_full_is_clear(target):
+        save_file(tensors, temporary, metadata=header)
+        put_in_place(temporary, target)
+    return target
+
+
+def load_adapter(denoiser: torch.nn.Module, folder: Path) -> None:
+    """Load an adapter that `save_adapter` wrote onto a denoiser that has none.
+
+    Raises:
+        UserError: the folder holds no adapter, or one for another architecture.
+    """
+    if not (folder / WEIGHTS).exists():
+        raise UserError(f"{folder} holds no adapter ({WEIGHTS}): give the `adapter` folder of a training run")
+    try:
+        denoiser.load_lora_adapter(  # type: ignore[operator]
+            str(folder), prefix=PREFIX.rstrip("."), adapter_name=ADAPTER, weight_name=WEIGHTS, local_files_only=True
+        )
+    except (RuntimeError, ValueError) as error:
+        raise UserError(f"the adapter in {folder} was made for another model: load it with the base model it names") from error
+    denoiser.requires_grad_(False)

@@ -1,0 +1,106 @@
+"""Join another project into this one: rows and files. What disagrees is reported and never overwritten."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+
+from densedpo.errors import UserError
+from densedpo.files import copy_atomic
+from densedpo.store.project import BATCH, Project, R
+from densedpo.store.schema import Label, Row, files_of, references_of
+from densedpo.store.tables import differing
+
+SHARED = ("width", "height", "frames", "fps", "segment_seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A row of the other project that was left out, and why."""
+
+    kind: str
+    item: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class MergeReport:
+    """How many rows of each kind were new, and what was left out."""
+
+    added: dict[str, int] = field(default_factory=lambda: {"clip": 0, "pair": 0, "label": 0, "event": 0})
+    conflicts: list[Conflict] = field(default_factory=list)
+
+
+def merge(project: Project, other: Project) -> MergeReport:
+    """Add the clips, pairs, labels, events and files of `other` to `project`; a second merge adds nothing.
+
+    A row whose id is here with other content, whose file is missing there, or that refers to such a row is left out
+    and reported. Raises UserError if the two differ in frames, fps, size or segment_seconds.
+    """
+    for key in SHARED:
+        here, there = getattr(project.settings, key), getattr(other.settings, key)
+        if here != there:
+            raise UserError(f"{other.root} has {key} {there} but {project.root} has {here}; only like projects merge")
+    report = MergeReport()
+    left_out: set[str] = set()
+    with project.lock("merge"):
+        _merge_rows(project, other, other.clips(), report, left_out)
+        _merge_rows(project, other, other.pairs(), report, left_out)
+        for labels in _corrections_last(other):
+            _merge_rows(project, other, labels, report, left_out)
+        _merge_rows(project, other, other.events(), report, left_out)
+        if sum(report.added.values()):
+            project.record("merge", other=str(other.root), added=report.added, conflicts=len(report.conflicts))
+    return report
+
+
+def _corrections_last(other: Project) -> Iterator[Iterable[Label]]:
+    """The labels of `other` in groups, each label in a later group than the one it supersedes."""
+    yield (label for label in other.labels(superseded=True) if label.supersedes is None)
+    pending = {label.id: label for label in other.labels(superseded=True) if label.supersedes is not None}
+    while pending:
+        ready = [label for label in pending.values() if label.supersedes not in pending]
+        assert ready, "labels cannot supersede each other in a circle: an id is a hash of what it supersedes"
+        yield ready
+        for label in ready:
+            del pending[label.id]
+
+
+def _merge_rows(project: Project, other: Project, rows: Iterable[R], report: MergeReport, left_out: set[str]) -> None:
+    iterator = iter(rows)
+    while batch := list(islice(iterator, BATCH)):
+        new, clashes = project.compare(batch)
+        obstacles: list[tuple[Row, str]] = [
+            (given, f"is in both with another {', '.join(differing(here, given))}") for here, given in clashes
+        ]
+        ready = []
+        for row in new:
+            obstacle = _obstacle(row, other, left_out)
+            if obstacle:
+                obstacles.append((row, obstacle))
+            else:
+                ready.append(row)
+        for refused, message in obstacles:
+            left_out.add(refused.id)
+            sentence = f"{refused.table} {refused.id} {message}; it was left out"
+            report.conflicts.append(Conflict(refused.table, refused.id, sentence))
+        for row in ready:
+            _bring_files(project, other, row)
+        report.added[batch[0].table] += project.add(ready)
+
+
+def _obstacle(row: Row, other: Project, left_out: set[str]) -> str:
+    """Why a row that is new here must stay out; '' if nothing is in the way."""
+    for reference in references_of(row):
+        if reference in left_out:
+            return f"refers to {reference}, which was left out"
+    for kind, digest in files_of(row):
+        if not other.file_path(kind, digest).exists():
+            return f"needs {other.file_path(kind, digest)}, which is missing"
+    return ""
+
+
+def _bring_files(project: Project, other: Project, row: Row) -> None:
+    for kind, digest in files_of(row):
+        target = project.file_path(kind, digest)
+        if not target.exists():
+            copy_atomic(other.file_path(kind, digest), target)

@@ -1,0 +1,1 @@
+"""Video files in and out, safe by default, and renderings for people. Loads no torch."""

@@ -1,0 +1,78 @@
+"""Renderings for people: two clips side by side in one file, posters, contact sheets.
+
+Two `<video>` elements started together drift a frame apart; one file that holds both sides cannot. Every frame of it is
+a key frame, so a browser that seeks to `(n + 0.5) / fps` shows exactly frame n.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from densedpo.video.io import Frames, write_video
+
+MINIMUM_SIDE = 256  # pixels; smaller clips are shown enlarged
+GAP_GREY = 32
+
+
+def side_by_side(
+    path: str | Path, left: Frames, right: Frames, fps: float, *, scale: int | None = None, gap: int = 16
+) -> None:
+    """Write one browser-playable file with `left` and `right`, both uint8 `[T, H, W, 3]` RGB, next to each other.
+
+    Each side is enlarged `scale` times by repeating pixels (by default until its shorter side has 256), so the left one
+    covers x in [0, scale * W) and the right one starts at scale * W + gap. Raises ValueError if the shapes differ.
+    """
+    if left.shape != right.shape:
+        raise ValueError(f"right: expected the shape of left {left.shape}, got {right.shape}")
+    scale = scale or _scale_to(left, MINIMUM_SIDE)
+    left, right = _enlarge(left, scale), _enlarge(right, scale)
+    between = np.full((*left.shape[:2], gap, 3), GAP_GREY, dtype=np.uint8)
+    write_video(path, np.concatenate([left, between, right], axis=2), fps, quality="browser")
+
+
+def upscale(frames: Frames, minimum_side: int) -> Frames:
+    """Repeat pixels a whole number of times until the shorter side of `[T, H, W, 3]` is at least `minimum_side`."""
+    return _enlarge(frames, _scale_to(frames, minimum_side))
+
+
+def poster(frames: Frames) -> bytes:
+    """The middle frame of `[T, H, W, 3]` as a PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(frames[len(frames) // 2]).save(buffer, format="PNG")
+    return buffer.getvalue()
+
+
+def contact_sheet(videos: Sequence[Frames], columns: int = 6, gap: int = 4) -> Image.Image:
+    """One row for each video `[T, H, W, 3]`, `columns` frames evenly spread from its first to its last.
+
+    Cells are as large as the largest video; frames keep their own size. Raises ValueError without a video or column.
+    """
+    if not videos or columns < 1:
+        raise ValueError(f"contact sheet: expected at least one video and one column, got {len(videos)} and {columns}")
+    height = max(video.shape[1] for video in videos) + gap
+    width = max(video.shape[2] for video in videos) + gap
+    sheet = Image.new("RGB", (columns * width - gap, len(videos) * height - gap), "white")
+    for row, video in enumerate(videos):
+        for column, index in enumerate(_spread(len(video), columns)):
+            sheet.paste(Image.fromarray(video[index]), (column * width, row * height))
+    return sheet
+
+
+def _spread(frames: int, columns: int) -> NDArray[np.int64]:
+    return np.linspace(0, frames - 1, columns).round().astype(np.int64)
+
+
+def _scale_to(frames: Frames, minimum_side: int) -> int:
+    shorter: int = min(frames.shape[1:3])
+    return max(1, math.ceil(minimum_side / shorter))
+
+
+def _enlarge(frames: Frames, scale: int) -> Frames:
+    return frames.repeat(scale, axis=1).repeat(scale, axis=2)

@@ -1,0 +1,37 @@
+"""Rules for all tests: no network, and in CI no skips."""
+
+import os
+from collections.abc import Generator
+from typing import TypeVar
+
+import pytest
+
+Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+pytest_plugins = ["pytester"]
+
+# Reasons (their beginnings) for which a test may be skipped in CI too.
+SKIPS_ALLOWED_IN_CI: tuple[str, ...] = ()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    return _failed_if_skipped_in_ci((yield))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    return _failed_if_skipped_in_ci((yield))
+
+
+def _failed_if_skipped_in_ci(report: Report) -> Report:
+    """CI has every component, so a skip there means that something is not tested any more."""
+    if os.environ.get("CI") != "true" or not report.skipped or hasattr(report, "wasxfail"):
+        return report
+    reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    if not reason.removeprefix("Skipped: ").startswith(SKIPS_ALLOWED_IN_CI):
+        report.outcome = "failed"
+        report.longrepr = f"skipped in CI, where every component must be there: {reason}"
+    return report

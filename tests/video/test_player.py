@@ -1,0 +1,65 @@
+"""Renderings for people."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from footage import psnr, shapes
+from PIL import Image
+
+from densedpo.video.io import probe, read_video
+from densedpo.video.player import GAP_GREY, contact_sheet, poster, side_by_side, upscale
+
+
+def test_side_by_side_holds_both_sides_and_the_gap(tmp_path: Path) -> None:
+    left, right = shapes(seed=1), shapes(seed=2)
+    side_by_side(tmp_path / "a.mp4", left, right, 8, scale=4, gap=10)
+    frames, fps = read_video(tmp_path / "a.mp4")
+    assert frames.shape == (33, 192, 2 * 192 + 10, 3)
+    assert fps == 8
+    centres = slice(1, None, 4)  # one pixel inside each block of 4x4
+    assert psnr(frames[:, centres, 1:192:4], left) > 38
+    assert psnr(frames[:, centres, 203::4], right) > 38
+    assert np.abs(frames[:, :, 196:198].astype(int) - GAP_GREY).max() <= 3
+
+
+def test_tiny_clips_are_enlarged_until_people_can_see_them(tmp_path: Path) -> None:
+    side_by_side(tmp_path / "a.mp4", shapes(2), shapes(2), 8)
+    info = probe(tmp_path / "a.mp4")
+    assert (info.width, info.height) == (2 * 288 + 16, 288)  # 6 is the smallest scale that gives 256
+
+
+def test_sides_of_unequal_shape_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"right: expected the shape of left \(3, 48, 48, 3\), got \(2, 48, 48, 3\)"):
+        side_by_side(tmp_path / "a.mp4", shapes(3), shapes(2), 8)
+
+
+def test_upscale_repeats_pixels_and_never_shrinks() -> None:
+    frames = shapes(2)
+    large = upscale(frames, 100)
+    assert large.shape == (2, 144, 144, 3)
+    for y, x in ((0, 0), (1, 2), (2, 1)):
+        assert np.array_equal(large[:, y::3, x::3], frames)
+    assert np.array_equal(upscale(frames, 10), frames)
+
+
+def test_poster_is_the_middle_frame() -> None:
+    frames = shapes(33)
+    assert np.array_equal(np.asarray(Image.open(io.BytesIO(poster(frames)))), frames[16])
+
+
+def test_contact_sheet_spreads_time_over_columns() -> None:
+    videos = [shapes(33, 48, seed=1), shapes(5, 32, seed=2)]
+    sheet = np.asarray(contact_sheet(videos, columns=3, gap=4))
+    assert sheet.shape == (2 * 52 - 4, 3 * 52 - 4, 3)
+    for column, index in enumerate((0, 16, 32)):
+        assert np.array_equal(sheet[:48, column * 52 : column * 52 + 48], videos[0][index])
+    for column, index in enumerate((0, 2, 4)):
+        assert np.array_equal(sheet[52:84, column * 52 : column * 52 + 32], videos[1][index])
+    assert (sheet[48:52] == 255).all()
+
+
+def test_contact_sheet_needs_a_video() -> None:
+    with pytest.raises(ValueError, match="expected at least one video and one column, got 0 and 6"):
+        contact_sheet([])
