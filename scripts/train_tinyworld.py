@@ -1,7 +1,6 @@
 """Train the embedded tiny text-to-video model on the procedural world, from nothing.
 
     python scripts/train_tinyworld.py vae       --out build/tinyworld
-    python scripts/train_tinyworld.py latents   --out build/tinyworld
     python scripts/train_tinyworld.py denoiser  --out build/tinyworld
     python scripts/train_tinyworld.py export    --out build/tinyworld --to src/densedpo/tinyworld/model
 
@@ -22,8 +21,10 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from diffusers import AutoencoderKLWan
+from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler, WanPipeline, WanTransformer3DModel
 from diffusers.models.autoencoders.autoencoder_kl_wan import unpatchify
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
 from densedpo.tinyworld import world
 
@@ -42,11 +43,67 @@ VAE_CONFIG: dict[str, Any] = dict(
     scale_factor_spatial=8,
 )
 
+TEXT_CONFIG: dict[str, Any] = dict(d_model=64, d_kv=16, d_ff=128, num_layers=2, num_heads=4, dropout_rate=0.0)
+DENOISER_CONFIG: dict[str, Any] = dict(
+    patch_size=(1, 2, 2),
+    num_attention_heads=6,
+    attention_head_dim=32,
+    in_channels=CHANNELS,
+    out_channels=CHANNELS,
+    text_dim=64,
+    freq_dim=128,
+    ffn_dim=512,
+    num_layers=6,
+    rope_max_seq_len=64,
+)
+MAX_TOKENS = 24
+SHIFT = 1.0  # small latents need no shift towards noise
+SAMPLING: dict[str, Any] = dict(
+    steps=12, guidance=3.0, negative_prompt="", width=world.SIZE, height=world.SIZE, frames=world.FRAMES,
+    fps=float(world.FPS), max_sequence_length=MAX_TOKENS,
+)  # fmt: skip
+SCENES_FOR_VAE = 4000
+CHUNK, POOL = 1024, 24 * 1024  # clips encoded at once; clips in all
+FIRST_DENOISER_SCENE = 1_000_000  # scenes that the autoencoder never saw
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum orthogonalised by Newton-Schulz (Keller Jordan, 2024), for convolutions too: kernels flattened to matrices.
+
+    PyTorch's own `torch.optim.Muon` takes matrices only.
+    """
+
+    def __init__(self, parameters: list[torch.nn.Parameter], lr: float, momentum: float = 0.95):
+        super().__init__(parameters, dict(lr=lr, momentum=momentum))
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for parameter in (p for p in group["params"] if p.grad is not None):
+                average = self.state[parameter].setdefault("average", torch.zeros_like(parameter))
+                average.lerp_(parameter.grad, 1 - group["momentum"])
+                update = orthogonal(parameter.grad.lerp(average, group["momentum"]).flatten(1))
+                rows, columns = update.shape
+                parameter.add_(update.view_as(parameter), alpha=-group["lr"] * max(1.0, rows / columns) ** 0.5)
+
+
+def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
+    """The nearest semi-orthogonal matrix, roughly: five quintic Newton-Schulz steps."""
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = (matrix.T if tall else matrix).bfloat16()
+    x = x / (x.norm() + 1e-7)
+    for _ in range(5):
+        gram = x @ x.T
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return (x.T if tall else x).float()
+
 
 class Trainer:
     """The part both trainings share: schedule, checkpoints, log. State lives in `out/NAME.pt`."""
 
-    def __init__(self, name: str, out: Path, module: torch.nn.Module, optimisers: list[torch.optim.Optimizer], steps: int):
+    def __init__(
+        self, name: str, out: Path, module: torch.nn.Module, optimisers: list[torch.optim.Optimizer], steps: int
+    ):
         self.name, self.out, self.module, self.optimisers, self.steps = name, out, module, optimisers, steps
         self.step, self.seconds = 0, 0.0
         self.peak_lr = [[g["lr"] for g in o.param_groups] for o in optimisers]
@@ -94,7 +151,10 @@ class Trainer:
 
     def save(self) -> None:
         state = dict(
-            module=self.module.state_dict(), averages=self.averages, step=self.step, seconds=self.seconds,
+            module=self.module.state_dict(),
+            averages=self.averages,
+            step=self.step,
+            seconds=self.seconds,
             optimisers=[o.state_dict() for o in self.optimisers],
         )
         torch.save(state, self.path.with_suffix(".tmp"))
@@ -129,7 +189,7 @@ def decode_unclamped(vae: AutoencoderKLWan, latents: torch.Tensor) -> torch.Tens
 def initialise_vae(vae: AutoencoderKLWan) -> None:
     """Start where brightness gets through.
 
-    Every block divides each position by its own length, so without biases black, navy and grey look alike to the encoder,
+    Each block divides a position by its own length, so without biases black, navy and grey look alike to the encoder,
     and with PyTorch's small default ones they nearly do: the first hundreds of steps go into growing them.
     """
     for layer in vae.modules():
@@ -140,47 +200,196 @@ def initialise_vae(vae: AutoencoderKLWan) -> None:
     torch.nn.init.normal_(vae.decoder.conv_in.bias, std=0.7)
 
 
-def train_vae(out: Path, steps: int, seed: int, batch: int = 8) -> None:
+def vae_optimisers(vae: AutoencoderKLWan) -> list[torch.optim.Optimizer]:
+    """Muon for the convolutions between the first and the last layers, AdamW for those and for gains and biases."""
+    ends = ("conv_in", "conv_out", "quant_conv")
+    inner = [p for n, p in vae.named_parameters() if p.ndim >= 4 and not any(e in n for e in ends) and "gamma" not in n]
+    inside = {id(p) for p in inner}
+    rest = [p for p in vae.parameters() if id(p) not in inside]
+    return [Muon(inner, lr=0.02), torch.optim.AdamW(rest, lr=2e-3, betas=(0.9, 0.99), weight_decay=0.0)]
+
+
+def vae_batch(step: int, steps: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Clips and what the shape covers, cut to windows around the shape: single pictures, then short clips, then whole ones."""
+    count, frames, side = (32, 1, 32) if step < 0.2 * steps else (8, 9, 32) if step < 0.7 * steps else (3, 33, 32)
+    rng = np.random.default_rng([seed, 0, step])
+    video, shape, _ = clips(seed, int(rng.integers(SCENES_FOR_VAE)) * 32, count)
+    parts = []
+    for row in range(count):
+        first = int(rng.integers(0, world.FRAMES - frames + 1))
+        centre = torch.nonzero(shape[row, 0, first + frames // 2] > 0.5).float().mean(dim=0).numpy()
+        top, left = np.clip(centre - side / 2 + rng.integers(-8, 9, size=2), 0, world.SIZE - side).astype(int)
+        window = (slice(first, first + frames), slice(top, top + side), slice(left, left + side))
+        parts.append((video[row][:, *window], shape[row][:, *window]))
+    return torch.stack([v for v, _ in parts]), torch.stack([s for _, s in parts])
+
+
+def train_vae(out: Path, steps: int, seed: int) -> None:
     torch.manual_seed(seed)
     vae = AutoencoderKLWan(latents_mean=[0.0] * CHANNELS, latents_std=[1.0] * CHANNELS, **VAE_CONFIG)
     initialise_vae(vae)
-    optimiser = torch.optim.AdamW(vae.parameters(), lr=2e-3, betas=(0.9, 0.99), weight_decay=0.0)
-    trainer = Trainer("vae", out, vae, [optimiser], steps)
+    trainer = Trainer("vae", out, vae, vae_optimisers(vae), steps)
 
     def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        frames = 5 if step < 0.5 * steps else 9 if step < 0.9 * steps else 17
-        video, shape, _ = clips(seed, step * batch, batch)
-        start = int(np.random.default_rng([seed, step]).integers(0, video.shape[2] - frames + 1))
-        video, shape = video[:, :, start : start + frames], shape[:, :, start : start + frames]
-        # The shape is a tenth of the picture and all of its meaning: errors on and near it count eleven times.
+        video, shape = vae_batch(step, steps, seed)
+        # The shape is all of the picture's meaning: errors on and near it count eleven times.
         weight = 1 + 10 * F.max_pool3d(shape, (1, 5, 5), stride=1, padding=(0, 2, 2))
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         with torch.autocast("cpu", torch.bfloat16):
             latents = vae.encode(video).latent_dist.mean
-            # Noise of a tenth of each channel's own spread: latents that a denoiser gets slightly wrong still decode well.
+            # Noise of a twentieth of each channel's own spread: latents that a denoiser gets slightly wrong decode well.
             spread = latents.detach().float().std(dim=(0, 2, 3, 4), keepdim=True)
-            latents = latents + 0.1 * spread * torch.randn(latents.shape, generator=generator)
-            decoded = decode_unclamped(vae, latents)
-        # Squared errors first find the shape (absolute ones would paint it over with the background), absolute ones then sharpen it.
+            noisy = latents + 0.05 * spread * torch.randn(latents.shape, generator=generator)
+            decoded = decode_unclamped(vae, noisy)
+        # Squared errors find the shape (absolute ones alone paint it over with background), absolute ones sharpen it.
         difference = decoded.float() - video
         error = (weight * (difference.square() + 0.2 * difference.abs())).sum() / weight.sum() / 3
         squared = difference[(shape > 0.01).expand_as(video)].square().mean()
         psnr = 10 * torch.log10(4 / squared).item()
         return error, dict(psnr_shape=psnr, spread=spread.mean().item())
 
-    trainer.run(loss_of, save_every=200, ema=0.99)
+    trainer.run(loss_of, save_every=50, ema=0.99)
+
+
+def load_vae(out: Path) -> AutoencoderKLWan:
+    """The trained autoencoder: the average of its weights over the last hundreds of steps."""
+    vae = AutoencoderKLWan(latents_mean=[0.0] * CHANNELS, latents_std=[1.0] * CHANNELS, **VAE_CONFIG)
+    vae.load_state_dict(torch.load(out / "vae.pt", weights_only=True)["averages"])
+    return vae.eval().requires_grad_(False)
+
+
+class LatentPool:
+    """Encoded clips of the base split, made in chunks as they are first needed, and kept on disk."""
+
+    def __init__(self, out: Path, seed: int):
+        self.folder, self.seed, self.vae = out / "latents", seed, load_vae(out)
+        self.chunks: list[torch.Tensor] = []
+        self.captions: list[str] = []
+        self.folder.mkdir(exist_ok=True)
+
+    def take(self, indices: list[int]) -> tuple[torch.Tensor, list[str]]:
+        while len(self.captions) <= max(indices):
+            self._grow()
+        latents = torch.stack([self.chunks[i // CHUNK][i % CHUNK] for i in indices]).float()
+        return latents, [self.captions[i] for i in indices]
+
+    @torch.no_grad()
+    def _grow(self) -> None:
+        number = len(self.chunks)
+        path = self.folder / f"{number:04d}.pt"
+        first = FIRST_DENOISER_SCENE + number * CHUNK
+        if not path.exists():
+            parts = []
+            for start in range(first, first + CHUNK, 16):
+                with torch.autocast("cpu", torch.bfloat16):
+                    parts.append(self.vae.encode(clips(self.seed, start, 16)[0]).latent_dist.mean.half())
+            torch.save(torch.cat(parts), path.with_suffix(".tmp"))
+            os.replace(path.with_suffix(".tmp"), path)
+        self.chunks.append(torch.load(path, weights_only=True))
+        self.captions += [world.draw_scene(self.seed, i).attributes.caption for i in range(first, first + CHUNK)]
+
+
+def build_tokenizer() -> PreTrainedTokenizerFast:
+    """One token a word of the world's captions."""
+    words = {w for split, _ in world.SPLITS for a in world.captions(split) for w in a.caption.split()}
+    vocabulary = ["<pad>", "</s>", "<unk>", *sorted(words | set(world.SPEED_WORDS[1:]) | {"an"})]
+    core = Tokenizer(models.WordLevel({w: i for i, w in enumerate(vocabulary)}, unk_token="<unk>"))
+    core.normalizer = normalizers.Lowercase()
+    core.pre_tokenizer = pre_tokenizers.Whitespace()
+    core.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core, pad_token="<pad>", eos_token="</s>", unk_token="<unk>", model_max_length=MAX_TOKENS
+    )
+
+
+class TextToVideo(torch.nn.Module):
+    """Text encoder and denoiser, trained together; text as `WanPipeline` hands it over: zero beyond a prompt's end."""
+
+    def __init__(self, vocabulary: int):
+        super().__init__()
+        self.text_encoder = UMT5EncoderModel(UMT5Config(vocab_size=vocabulary, **TEXT_CONFIG))
+        self.transformer = WanTransformer3DModel(**DENOISER_CONFIG)
+
+    def forward(self, noisy: torch.Tensor, sigma: torch.Tensor, ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        text = self.text_encoder(ids, mask).last_hidden_state * mask[..., None]
+        return self.transformer(noisy, sigma * 1000, text, return_dict=False)[0]
+
+
+def optimisers_for(model: TextToVideo, lr: float) -> list[torch.optim.Optimizer]:
+    """Muon for the matrices inside the blocks, AdamW for everything else."""
+    matrices = [p for n, p in model.transformer.blocks.named_parameters() if p.ndim == 2]
+    inside = {id(p) for p in matrices}
+    rest = [p for p in model.parameters() if id(p) not in inside]
+    return [
+        Muon(matrices, lr=0.02),
+        torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.98), weight_decay=0.0),
+    ]
+
+
+def train_denoiser(out: Path, steps: int, seed: int, batch: int = 32) -> None:
+    torch.manual_seed(seed)
+    tokenizer = build_tokenizer()
+    model = TextToVideo(len(tokenizer))
+    pool = LatentPool(out, seed)
+    first, _ = pool.take(list(range(CHUNK)))
+    mean, std = first.mean(dim=(0, 2, 3, 4), keepdim=True), first.std(dim=(0, 2, 3, 4), keepdim=True)
+    save_json(out / "latents.json", {"latents_mean": mean.flatten().tolist(), "latents_std": std.flatten().tolist()})
+    trainer = Trainer("denoiser", out, model, optimisers_for(model, 2e-3), steps)
+
+    def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        rng = np.random.default_rng([seed, 1, step])
+        reach = min(POOL, CHUNK * (2 + step // 150))  # the pool grows as training goes on
+        latents, captions = pool.take(rng.choice(reach, size=batch, replace=False).tolist())
+        captions = ["" if drop else c for c, drop in zip(captions, rng.random(batch) < 0.1, strict=True)]
+        text = tokenizer(captions, padding="max_length", max_length=MAX_TOKENS, return_tensors="pt")
+        clean = (latents - mean) / std
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        noise = torch.randn(clean.shape, generator=generator)
+        sigma = torch.sigmoid(torch.randn(batch, generator=generator))  # logit-normal, unshifted
+        t = sigma.view(-1, 1, 1, 1, 1)
+        velocity = model((1 - t) * clean + t * noise, sigma, text.input_ids, text.attention_mask)
+        return (velocity - (noise - clean)).square().mean(), {}
+
+    trainer.run(loss_of, save_every=250, ema=0.998)
+
+
+def save_json(path: Path, value: dict[str, Any]) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n")
+
+
+def export(out: Path, to: Path) -> None:
+    """Put the averaged weights into a `WanPipeline` folder, in half precision."""
+    tokenizer = build_tokenizer()
+    model = TextToVideo(len(tokenizer))
+    model.load_state_dict(torch.load(out / "denoiser.pt", weights_only=True)["averages"])
+    vae = load_vae(out)
+    vae.register_to_config(**json.loads((out / "latents.json").read_text()))
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=SHIFT)
+    pipeline = WanPipeline(tokenizer, model.text_encoder, vae, scheduler, transformer=model.transformer)
+    pipeline.to(torch.float16)
+    pipeline.save_pretrained(to, safe_serialization=True)
+    save_json(to / "densedpo.json", SAMPLING)
+    size = sum(p.stat().st_size for p in to.rglob("*") if p.is_file())
+    print(f"{to}: {size / 2**20:.1f} MiB")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=["vae", "latents", "denoiser", "export"])
+    parser.add_argument("stage", choices=["vae", "denoiser", "export"])
     parser.add_argument("--out", type=Path, required=True, help="where checkpoints, latents and logs go")
-    parser.add_argument("--steps", type=int, default=3000)
+    parser.add_argument("--steps", type=int, help="1200 for the autoencoder, 6000 for the denoiser if not given")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--to", type=Path, default=Path("src/densedpo/tinyworld/model"), help="export: the model folder"
+    )
     args = parser.parse_args()
     torch.set_num_threads(2)
     if args.stage == "vae":
-        train_vae(args.out, args.steps, args.seed)
+        train_vae(args.out, args.steps or 1200, args.seed)
+    elif args.stage == "denoiser":
+        train_denoiser(args.out, args.steps or 6000, args.seed)
+    else:
+        export(args.out, args.to)
 
 
 if __name__ == "__main__":

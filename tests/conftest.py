@@ -1,7 +1,8 @@
-"""Rules for all tests: no network, and in CI no skips."""
+"""Rules for all tests: no network, and in CI no skips. And a model for all."""
 
 import os
 from collections.abc import Generator
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
@@ -35,3 +36,11 @@ def _failed_if_skipped_in_ci(report: Report) -> Report:
         report.outcome = "failed"
         report.longrepr = f"skipped in CI, where every component must be there: {reason}"
     return report
+
+
+@pytest.fixture(scope="session")
+def random_wan_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder with random weights, see `tiny_models.py`. Read it only."""
+    from tiny_models import random_wan
+
+    return random_wan(tmp_path_factory.mktemp("models") / "random-wan")

@@ -20,8 +20,23 @@ from densedpo.errors import UserError
 COMMANDS = {
     "init": ("project_commands", "Make a project: one folder, one database.", "densedpo init my-project"),
     "ingest": ("project_commands", "Take real, captioned clips into a project.", "densedpo ingest my-project my-clips"),
+    "encode": ("model_commands", "Encode clips and captions ahead.", "densedpo encode my-project"),
+    "preview-eta": (
+        "model_commands",
+        "Show what noise levels do, before making pairs.",
+        "densedpo preview-eta my-project --clips 2",
+    ),
+    "pairs": ("model_commands", "Make aligned pairs from real clips.", "densedpo pairs my-project --count 500"),
+    "train": ("model_commands", "Train a LoRA adapter on the labels.", "densedpo train my-project --steps 300"),
     "validate": ("project_commands", "Check that a project is whole.", "densedpo validate my-project"),
     "merge": ("project_commands", "Take what another project holds.", "densedpo merge my-project its-second-part"),
+    "label oracle": (
+        "label_commands",
+        "Let the tiny world's simulated annotator label the pairs.",
+        "densedpo label oracle my-project",
+    ),
+    "evaluate": ("result_commands", "Compare tuned models with the base model.", "densedpo evaluate my-project"),
+    "report": ("result_commands", "Write one page about all of it.", "densedpo report my-project"),
     "doctor": ("doctor_command", "Say what is installed, what is missing, how to get it.", "densedpo doctor"),
 }
 # The first word of commands that have two.

@@ -17,7 +17,7 @@ from densedpo.diffusion.process import Process
 
 @dataclass(frozen=True)
 class Conditioning:
-    """Everything besides noise and time that a denoiser is given, by the family's own names; first axis is the batch."""
+    """Everything besides noise and time that a denoiser is given, by the family's own names; first axis: batch."""
 
     tensors: dict[str, Tensor]
 

@@ -14,7 +14,12 @@ from densedpo.diffusion.protocol import Conditioning, VideoModel
 
 
 def guided_prediction(
-    model: VideoModel, noisy_BCFHW: Tensor, sigma_B: Tensor, positive: Conditioning, negative: Conditioning, guidance: float
+    model: VideoModel,
+    noisy_BCFHW: Tensor,
+    sigma_B: Tensor,
+    positive: Conditioning,
+    negative: Conditioning,
+    guidance: float,
 ) -> Tensor:
     """Classifier-free guidance (arXiv 2207.12598), both branches in one forward: uncond + scale (cond - uncond)."""
     if guidance <= 1:

@@ -39,7 +39,8 @@ class PairErrors:
 class LossOutput:
     """Sums and weights a sample, for the loop to reduce: loss = loss_sum.sum() / weight.sum() over the whole window.
 
-    `inside` are the arguments of the sigmoid `[B, U]` (U frames, segments or 1), `inside_weight` `[B, U]` how much each counts.
+    `inside` are the arguments of the sigmoid `[B, U]` (U frames, segments or 1), `inside_weight` `[B, U]` says how
+    much each counts.
     """
 
     loss_sum: Tensor

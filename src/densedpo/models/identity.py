@@ -1,12 +1,17 @@
-"""Which weights these are: a hash over the files that decide what a model draws."""
+"""What made a result: which weights, by a hash over the files that decide what a model draws, and which packages."""
 
 from __future__ import annotations
 
 import hashlib
+import platform
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 
+import densedpo
 from densedpo.files import file_digest
+
+PACKAGES = ("torch", "diffusers", "transformers", "peft", "numpy")
 
 
 def weights_hash(folder: Path, parts: Sequence[str]) -> str:
@@ -16,3 +21,8 @@ def weights_hash(folder: Path, parts: Sequence[str]) -> str:
         for path in sorted(p for p in (folder / part).rglob("*") if p.is_file()):
             whole.update(f"{path.relative_to(folder).as_posix()} {file_digest(path)}\n".encode())
     return whole.hexdigest()[:32]
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that shapes a result."""
+    return {"densedpo": densedpo.__version__, "python": platform.python_version()} | {p: version(p) for p in PACKAGES}

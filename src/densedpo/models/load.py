@@ -29,7 +29,9 @@ def model_folder(name_or_path: str) -> Path:
     if Path(name_or_path).is_dir():
         return Path(name_or_path)
     if name_or_path.count("/") != 1 or name_or_path.startswith((".", "/", "~")):
-        raise UserError(f"model {name_or_path!r} is not a folder: give a diffusers folder, a hub id (owner/name), or {TINYWORLD!r}")
+        raise UserError(
+            f"model {name_or_path!r} is not a folder: give a diffusers folder, a hub id (owner/name), or {TINYWORLD!r}"
+        )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
@@ -57,7 +59,7 @@ def load_model(name_or_path: str, *, device: str | None = None, dtype: torch.dty
 
     Args:
         device: `cuda` when there is one, else `cpu`.
-        dtype: of the denoiser and text encoder; bfloat16 on a GPU, float32 on the CPU. The autoencoder stays in float32.
+        dtype: of denoiser and text encoder; bfloat16 on a GPU, float32 on the CPU. The autoencoder stays in float32.
 
     Raises:
         UserError: no such model, or a pipeline class that no family here covers.
@@ -69,7 +71,9 @@ def load_model(name_or_path: str, *, device: str | None = None, dtype: torch.dty
     pipeline = json.loads(index.read_text())["_class_name"]
     known = families()
     if pipeline not in known:
-        raise UserError(f"{folder} is a {pipeline}, which densedpo cannot train yet: it knows {', '.join(sorted(known))}")
+        raise UserError(
+            f"{folder} is a {pipeline}, which densedpo cannot train yet: it knows {', '.join(sorted(known))}"
+        )
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = dtype or (torch.float32 if device == "cpu" else torch.bfloat16)
     model: VideoModel = known[pipeline].load(folder, device=torch.device(device), dtype=dtype)

@@ -1,6 +1,6 @@
 """LoRA adapters on a denoiser, through PEFT and diffusers (arXiv 2106.09685).
 
-alpha = rank by default, so that the update is B A and not a sixteenth of it (PEFT's own default alpha of 8 at rank 128).
+alpha = rank by default, so that the update is B A, not a sixteenth of it (PEFT's own default, alpha 8, at rank 128).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
@@ -68,14 +69,14 @@ def restore_adapter_state(denoiser: torch.nn.Module, state: dict[str, Tensor]) -
 
 
 def save_adapter(denoiser: torch.nn.Module, folder: Path, metadata: dict[str, str]) -> Path:
-    """Write the adapter as `pipe.load_lora_weights(folder)` of diffusers reads it, rank and alpha included; returns the file.
+    """Write the adapter, rank and alpha included, as diffusers' `pipe.load_lora_weights(folder)` reads it.
 
-    `metadata` (base model, method, beta, ...) goes into the safetensors header as well.
+    Returns the file. `metadata` (base model, method, beta, ...) goes into the safetensors header as well.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = {PREFIX + k: v for k, v in adapter_state(denoiser).items()}
-    config = denoiser.peft_config[ADAPTER].to_dict()  # type: ignore[union-attr, operator]
-    config = {PREFIX + k: sorted(v) if isinstance(v, set) else v for k, v in config.items()}
+    values: dict[str, Any] = denoiser.peft_config[ADAPTER].to_dict()  # type: ignore[index, union-attr]
+    config = {PREFIX + k: sorted(v) if isinstance(v, set) else v for k, v in values.items()}
     header = {"format": "pt", LORA_ADAPTER_METADATA_KEY: json.dumps(config, indent=2, sort_keys=True)} | metadata
     target, temporary = folder / WEIGHTS, folder / (WEIGHTS + ".tmp")
     with disk_full_is_clear(target):
@@ -97,5 +98,21 @@ def load_adapter(denoiser: torch.nn.Module, folder: Path) -> None:
             str(folder), prefix=PREFIX.rstrip("."), adapter_name=ADAPTER, weight_name=WEIGHTS, local_files_only=True
         )
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"the adapter in {folder} was made for another model: load it with the base model it names") from error
+        raise UserError(
+            f"the adapter in {folder} was made for another model: load it with the base model it names"
+        ) from error
     denoiser.requires_grad_(False)
+
+
+@contextmanager
+def adapter_on(denoiser: torch.nn.Module, folder: Path) -> Iterator[None]:
+    """The model with the adapter in `folder`, for as long as the block lasts; before and after it has none.
+
+    Raises:
+        UserError: as `load_adapter`.
+    """
+    load_adapter(denoiser, folder)
+    try:
+        yield
+    finally:
+        denoiser.unload_lora()  # type: ignore[operator]

@@ -25,10 +25,10 @@ PIPELINES = ("WanPipeline",)
 
 # From the official repository's generate.py and the diffusers model card of Wan 2.1.
 OFFICIAL_NEGATIVE_PROMPT = (
-    "Bright tones, overexposed, static, blurred details, subtitles, style, works, paintings, images, static, overall gray, "
-    "worst quality, low quality, JPEG compression residue, ugly, incomplete, extra fingers, poorly drawn hands, poorly "
-    "drawn faces, deformed, disfigured, misshapen limbs, fused fingers, still picture, messy background, three legs, "
-    "many people in the background, walking backwards"
+    "Bright tones, overexposed, static, blurred details, subtitles, style, works, paintings, images, static, "
+    "overall gray, worst quality, low quality, JPEG compression residue, ugly, incomplete, extra fingers, poorly "
+    "drawn hands, poorly drawn faces, deformed, disfigured, misshapen limbs, fused fingers, still picture, messy "
+    "background, three legs, many people in the background, walking backwards"
 )
 OFFICIAL_DEFAULTS = {
     "steps": 50,
@@ -77,7 +77,7 @@ class WanModel:
 
     @torch.no_grad()
     def encode(self, video: NDArray[np.uint8]) -> Tensor:
-        """Clips `[B, T, H, W, 3]` to normalised latents `[B, C, F, H', W']`; the posterior's mean, as in video-to-video."""
+        """Clips `[B, T, H, W, 3]` to normalised latents `[B, C, F, H', W']`: the posterior's mean."""
         pixels = torch.from_numpy(np.ascontiguousarray(video)).to(self.device, torch.float32) / 127.5 - 1
         posterior = self.vae.encode(pixels.permute(0, 4, 1, 2, 3)).latent_dist
         mean, std = self._latent_statistics()
@@ -89,7 +89,7 @@ class WanModel:
         mean, std = self._latent_statistics()
         decoded = self.vae.decode(latents_BCFHW.to(self.device, torch.float32) * std + mean).sample
         pixels = ((decoded.permute(0, 2, 3, 4, 1) + 1) * 127.5).round().clamp(0, 255)
-        return np.asarray(pixels.to(torch.uint8).cpu().numpy(), dtype=np.uint8)
+        return np.asarray(pixels.to(torch.uint8).contiguous().cpu().numpy(), dtype=np.uint8)
 
     def predict(self, noisy_BCFHW: Tensor, sigma_B: Tensor, conditioning: Conditioning) -> Tensor:
         """The velocity, in float32; the network is told 1000 sigma (sigma after the schedule's shift)."""
@@ -115,12 +115,14 @@ class WanModel:
         if frames < 1 or (frames - 1) % factor:
             below = 1 + (max(frames, 1) - 1) // factor * factor
             raise UserError(f"{frames} frames do not fit this model (1 + {factor}k): use {below} or {below + factor}")
-        _, patch_height, patch_width = self.denoiser.config.patch_size
+        _, patch_height, patch_width = self.pipeline.transformer.config.patch_size
         for name, value, patch in (("height", height, patch_height), ("width", width, patch_width)):
             unit = self.spatial_factor * patch
             if value < unit or value % unit:
                 below = max(unit, value // unit * unit)
-                raise UserError(f"{name} {value} does not fit this model (a multiple of {unit}): use {below} or {below + unit}")
+                raise UserError(
+                    f"{name} {value} does not fit this model (a multiple of {unit}): use {below} or {below + unit}"
+                )
         channels = int(self.vae.config.z_dim)
         return channels, 1 + (frames - 1) // factor, height // self.spatial_factor, width // self.spatial_factor
 
@@ -138,7 +140,7 @@ def _flow_shift(config: dict[str, object]) -> float:
 
 def load(folder: Path, *, device: torch.device, dtype: torch.dtype) -> WanModel:
     """Load a `WanPipeline` folder (safetensors only)."""
-    pipeline = WanPipeline.from_pretrained(folder, torch_dtype=dtype, use_safetensors=True, local_files_only=True)
+    pipeline = WanPipeline.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True)
     pipeline.vae.to(torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.to(device)

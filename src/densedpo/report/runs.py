@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from densedpo.config import read_yaml
 from densedpo.errors import UserError
@@ -73,6 +73,14 @@ class Run:
         """One record per optimiser step, in order; a step done again after a stop replaces its earlier line."""
         steps = {line["step"]: line for line in _lines(self.folder / "log.jsonl")}
         return [steps[step] for step in sorted(steps)]
+
+
+def newest_run(project: Project, kind: Literal["training", "evaluation"]) -> str | None:
+    """The run of this kind whose run.json was written last; None if the project has none."""
+    described = (project.root / "runs").glob("*/run.json")
+    found = [file for file in described if json.loads(file.read_text("utf-8")).get("kind") == kind]
+    newest = max(found, key=lambda file: (file.stat().st_mtime_ns, file.parent.name), default=None)
+    return newest.parent.name if newest else None
 
 
 def finite(value: Any) -> float | None:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 import filelock
-import pydantic
 import sqlalchemy as sa
+from pydantic import Field
 
 from densedpo.config import Settings, dump_settings, load_settings
 from densedpo.errors import UserError
@@ -34,14 +34,16 @@ R = TypeVar("R", Clip, Pair, Label, Event)
 class ProjectSettings(Settings):
     """What all clips and pairs of a project share. Written once, to project.yaml."""
 
-    model: str = "tinyworld"
-    width: int = pydantic.Field(default=48, gt=0)
-    height: int = pydantic.Field(default=48, gt=0)
-    frames: int = pydantic.Field(default=33, gt=0)
-    fps: float = pydantic.Field(default=8.0, gt=0)
-    segment_seconds: float = pydantic.Field(default=1.0, gt=0)
-    seed: int = pydantic.Field(default=0, ge=0)
-    database: str | None = None  # URL of a PostgreSQL server; None: project.db in the folder
+    model: str = Field(default="tinyworld", description="tinyworld, a diffusers folder, or a hub id (owner/name).")
+    width: int = Field(default=48, gt=0, description="Width of all clips, in pixels.")
+    height: int = Field(default=48, gt=0, description="Height of all clips, in pixels.")
+    frames: int = Field(default=33, gt=0, description="Frames of all clips.")
+    fps: float = Field(default=8.0, gt=0, description="Frames a second of all clips.")
+    segment_seconds: float = Field(default=1.0, gt=0, description="Seconds that one label covers.")
+    seed: int = Field(default=0, ge=0, description="Seed of the project.")
+    database: str | None = Field(
+        default=None, description="URL of a PostgreSQL server; project.db in the folder if not given."
+    )
 
 
 class Project:

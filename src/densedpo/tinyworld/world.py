@@ -82,7 +82,14 @@ class Attributes:
     @property
     def caption(self) -> str:
         """The caption, for example `a red star moves slowly vertically and spins on a grey background`."""
-        words = ["an" if self.colour == "orange" else "a", self.colour, self.shape, "moves", self.speed_word, self.direction]
+        words = [
+            "an" if self.colour == "orange" else "a",
+            self.colour,
+            self.shape,
+            "moves",
+            self.speed_word,
+            self.direction,
+        ]
         words += ["and spins"] if self.spinning else []
         return " ".join(w for w in words if w) + f" on a {self.background} background"
 
@@ -140,7 +147,7 @@ class Scene:
     @property
     def speeds(self) -> NDArray[np.float64]:
         """Distance moved from each frame to the next, [T - 1], pixels."""
-        return np.linalg.norm(np.diff(self.centres, axis=0), axis=1)
+        return np.asarray(np.linalg.norm(np.diff(self.centres, axis=0), axis=1))
 
 
 def _fold(path: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
@@ -194,7 +201,7 @@ def signed_distance(
         nearest = np.minimum(nearest, (px - ex * along) ** 2 + (py - ey * along) ** 2)
         crosses = (py >= 0) != (py >= ey)
         inside ^= crosses & ((px * ey < py * ex) == (ey > 0))
-    return np.where(inside, -1.0, 1.0) * np.sqrt(nearest)
+    return np.asarray(np.where(inside, -1.0, 1.0) * np.sqrt(nearest))
 
 
 def coverage(scene: Scene, size: int = SIZE) -> NDArray[np.float64]:
@@ -230,7 +237,5 @@ def draw_scene(seed: int, item: int, split: str = "base", frames: int = FRAMES) 
     choices = captions(split)
     named = rng.choice(len(SPEED_WORDS), p=[0.7, 0.15, 0.15])
     base = choices[rng.integers(len(choices))]
-    attributes = Attributes(
-        base.colour, base.shape, base.background, base.direction, base.spinning, SPEED_WORDS[named]
-    )
+    attributes = Attributes(base.colour, base.shape, base.background, base.direction, base.spinning, SPEED_WORDS[named])
     return sample_scene(rng, attributes, frames)

@@ -1,0 +1,106 @@
+"""The commands that run a model: encode, preview-eta, pairs, train."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from densedpo.cli.command import ProjectFolder, Result, command, console
+from densedpo.errors import UserError
+from densedpo.pairs.settings import EncodeSettings, PairSettings, PreviewSettings
+from densedpo.store.project import Project
+from densedpo.training.settings import TrainSettings
+
+DryRun = Annotated[bool, Parameter(negative="", help="Say what would be done and what it would cost; do nothing.")]
+
+
+@command
+def encode(project: ProjectFolder, settings: EncodeSettings) -> Result:
+    """Encode all clips and captions into the project's cache."""
+    from densedpo.models import load_model
+    from densedpo.pairs.encode import encode as run
+
+    opened = Project.open(project)
+    clips, prompts = run(opened, load_model(opened.settings.model), settings)
+    console.print(f"{project}: {clips} clips and {prompts} prompts encoded", markup=False)
+    return {"clips": clips, "prompts": prompts}
+
+
+@command
+def preview_eta(
+    project: ProjectFolder,
+    settings: PreviewSettings,
+    *,
+    out: Annotated[Path | None, Parameter(help="The PNG to write; PROJECT/preview-eta.png if not given.")] = None,
+) -> Result:
+    """Show what different noise levels do to a few clips, before thousands of pairs are paid for."""
+    from densedpo.models import load_model
+    from densedpo.pairs.preview import preview_eta as run
+
+    opened = Project.open(project)
+    path = out or opened.root / "preview-eta.png"
+    cells = run(opened, load_model(opened.settings.model), settings, path)
+    for eta in sorted(settings.etas):
+        row = [cell for cell in cells if cell.eta == eta]
+        apart = sum(cell.distance for cell in row) / len(row)
+        calls = row[0].model_calls
+        console.print(f"eta {eta:.3g}: {calls} sampling steps, a and b {apart:.3f} apart on average", markup=False)
+    console.print(f"written: {path}", markup=False)
+    return {"image": path, "cells": [vars(cell) for cell in cells]}
+
+
+@command
+def pairs(project: ProjectFolder, settings: PairSettings, *, dry_run: DryRun = False) -> Result:
+    """Make aligned pairs from the project's clips."""
+    from densedpo.models import load_model
+    from densedpo.pairs.make import make_pairs
+    from densedpo.pairs.recipe import plan, schedule
+
+    opened = Project.open(project)
+    model = load_model(opened.settings.model)
+    if dry_run:
+        recipes = [recipe for _, recipe in plan(list(opened.clips(settings.split)), model, opened.settings, settings)]
+        branches = 2 if recipes[0]["guidance"] > 1 else 1
+        calls = sum(2 * branches * (len(schedule(recipe, model)) - 1) for recipe in recipes)
+        console.print(f"{project}: {len(recipes)} pairs, {calls} denoiser forwards of one clip each", markup=False)
+        return {"pairs": len(recipes), "denoiser_forwards": calls}
+    report = make_pairs(opened, model, settings)
+    console.print(
+        f"{project}: {report.made} pairs made of {report.planned} planned; {report.near_identical} near-identical",
+        markup=False,
+    )
+    return vars(report)
+
+
+@command
+def train(
+    project: ProjectFolder,
+    settings: TrainSettings,
+    *,
+    name: Annotated[str | None, Parameter(help="The run's name; the method if not given.")] = None,
+    dry_run: DryRun = False,
+) -> Result:
+    """Train a LoRA adapter from the labels into runs/NAME."""
+    from densedpo.models import load_model
+    from densedpo.training.data import load_dataset
+    from densedpo.training.loop import train as run
+
+    opened = Project.open(project)
+    model = load_model(opened.settings.model)
+    chosen = name or settings.method
+    if chosen == "base":
+        raise UserError("a run cannot be named base: that is what the evaluation calls the model without an adapter")
+    dataset = load_dataset(opened, model.temporal_factor, settings)
+    left_out = "".join(f"; {count} left out {reason}" for reason, count in dataset.left_out.items())
+    console.print(f"{chosen}: {settings.method} on {len(dataset.examples)} pairs{left_out}", markup=False)
+    console.print(
+        f"beta {settings.beta:g} on mean squared errors: -log sigmoid(-{0.5 * settings.beta:g} (Delta_w - Delta_l))",
+        markup=False,
+    )
+    if dry_run:
+        return {"run": chosen, "pairs": len(dataset.examples), "left_out": dataset.left_out}
+    report = run(opened, model, settings, chosen)
+    console.print(
+        f"{chosen}: {report.steps} steps in {report.seconds:.0f} s; adapter in {report.adapter}", markup=False
+    )
+    return {"run": chosen, **vars(report)}

@@ -1,0 +1,47 @@
+"""The commands that say what training has changed."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from densedpo.cli.command import ProjectFolder, Result, command, console
+from densedpo.evaluation import EvaluateSettings
+from densedpo.report import build_report, newest_run
+from densedpo.store.project import Project
+
+
+@command
+def evaluate(project: ProjectFolder, settings: EvaluateSettings) -> Result:
+    """Compare tuned models with the base model on held-out prompts, each from the same noise."""
+    from densedpo.evaluation.run import evaluate as compare  # loads torch
+
+    result = compare(Project.open(project), settings)
+    for name in result.redone:
+        console.print(f"{name}: its adapter has changed since, so its videos were made anew", markup=False)
+    counts = f"{result.sampled} videos made, {result.known} were there"
+    console.print(
+        f"{result.folder}: {', '.join(result.contestants)} on {result.prompts} prompts; {counts}", markup=False
+    )
+    for name, means in result.means.items():
+        console.print(f"  {name}: " + ", ".join(f"{key} {mean:.3f}" for key, mean in means.items()), markup=False)
+    console.print(f"next: densedpo report {project} --evaluation {settings.name}", markup=False)
+    return asdict(result)
+
+
+@command
+def report(
+    project: ProjectFolder,
+    *,
+    out: Annotated[Path | None, Parameter(help="Folder of the report. [default: PROJECT/report]")] = None,
+    train_run: Annotated[str | None, Parameter(help="Training run to show; the newest if not given.")] = None,
+    evaluation: Annotated[str | None, Parameter(help="Evaluation to show; the newest if not given.")] = None,
+) -> Result:
+    """Write one page about the pairs, labels, training and evaluation of a project; no server needed to see it."""
+    opened = Project.open(project)
+    training = train_run or newest_run(opened, "training")
+    compared = evaluation or newest_run(opened, "evaluation")
+    page = build_report(opened, out or project / "report", training, compared)
+    console.print(f"{page}: training run {training or '(none)'}, evaluation {compared or '(none)'}", markup=False)
+    return {"page": page, "train_run": training, "evaluation": compared}

@@ -1,0 +1,75 @@
+"""Encode clips and prompts once, into the project's cache; every later use reads them from there.
+
+The cache is keyed by weights and content, so another model or clip never meets a stale file. Delete it at any time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from densedpo.chunks import chunks
+from densedpo.diffusion.protocol import Conditioning, VideoModel
+from densedpo.files import disk_full_is_clear, put_in_place, temporary_beside
+from densedpo.progress import track
+from densedpo.store.project import Project
+from densedpo.store.schema import Clip, content_id
+from densedpo.video.io import read_video
+
+
+def save_tensors(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_beside(path)
+    with disk_full_is_clear(path):
+        try:
+            save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, temporary, metadata=metadata)
+            put_in_place(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def latents_file(project: Project, model: VideoModel, clip: Clip) -> Path:
+    """Where the encoded clip is, or would be."""
+    return project.cache_folder("clips") / model.vae_hash / f"{clip.id}.safetensors"
+
+
+def encode_clips(project: Project, model: VideoModel, clips: Sequence[Clip], batch: int) -> int:
+    """Encode the clips that are not in the cache yet; returns how many were."""
+    missing = [clip for clip in clips if not latents_file(project, model, clip).exists()]
+    for chunk in track(chunks(missing, batch), description="encoding clips"):
+        videos = np.stack([read_video(project.media_path(clip.media))[0] for clip in chunk])
+        for clip, latents_CFHW in zip(chunk, model.encode(videos), strict=True):
+            save_tensors(latents_file(project, model, clip), {"latents": latents_CFHW})
+    return len(missing)
+
+
+def clip_latents(project: Project, model: VideoModel, clips: Sequence[Clip]) -> Tensor:
+    """The clips' normalised latents, `[B, C, F, H, W]`, encoding what is missing."""
+    encode_clips(project, model, clips, batch=len(clips))
+    return torch.stack([load_file(latents_file(project, model, clip))["latents"] for clip in clips])
+
+
+def encode_prompts(project: Project, model: VideoModel, prompts: Iterable[str]) -> int:
+    """Encode the prompts that are not in the cache yet; returns how many were."""
+    missing = [p for p in dict.fromkeys(prompts) if not _prompt_file(project, model, p).exists()]
+    for chunk in chunks(missing, 64):
+        encoded = model.encode_text(chunk)
+        for row, prompt in enumerate(chunk):
+            save_tensors(_prompt_file(project, model, prompt), encoded.take([row]).tensors)
+    return len(missing)
+
+
+def conditioning(project: Project, model: VideoModel, prompts: Sequence[str]) -> Conditioning:
+    """What the denoiser is given for these prompts, one row each, encoding what is missing."""
+    encode_prompts(project, model, prompts)
+    return Conditioning.cat([Conditioning(load_file(_prompt_file(project, model, p))) for p in prompts])
+
+
+def _prompt_file(project: Project, model: VideoModel, prompt: str) -> Path:
+    return project.cache_folder("prompts") / model.model_hash / f"{content_id(prompt)}.safetensors"

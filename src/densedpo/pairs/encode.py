@@ -1,0 +1,22 @@
+"""The encode stage: all clips and captions ahead, so that making pairs never waits for an encoder."""
+
+from __future__ import annotations
+
+from densedpo.diffusion.protocol import VideoModel
+from densedpo.models.encoded import encode_clips, encode_prompts
+from densedpo.pairs.settings import EncodeSettings
+from densedpo.store.project import Project
+
+
+def encode(project: Project, model: VideoModel, settings: EncodeSettings) -> tuple[int, int]:
+    """Encode what the project's cache lacks; returns how many clips and prompts were new.
+
+    Raises:
+        UserError: the model cannot take the project's frames or size; the disk is full.
+    """
+    shape = project.settings
+    model.latent_shape(shape.frames, shape.height, shape.width)
+    with project.lock("encode"):
+        clips = list(project.clips())
+        prompts = encode_prompts(project, model, [clip.caption for clip in clips] + [model.defaults.negative_prompt])
+        return encode_clips(project, model, clips, settings.batch), prompts

@@ -1,0 +1,66 @@
+"""From recipes to videos: noise the clip twice to the same level, denoise both, for a batch of pairs at once.
+
+Shapes: P pairs, B = 2 P members (all a, then all b), C channels, F latent frames, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from densedpo.diffusion.protocol import Conditioning, VideoModel
+from densedpo.diffusion.sampler import sample
+from densedpo.diffusion.seeds import noise
+from densedpo.pairs.recipe import schedule
+
+
+@dataclass(frozen=True)
+class PairResult:
+    """Both members of a batch of pairs: latents `[P, C, F, H, W]` as the sampler left them, clips `[P, T, H, W, 3]`."""
+
+    latents_a: Tensor
+    latents_b: Tensor
+    video_a: NDArray[np.uint8]
+    video_b: NDArray[np.uint8]
+
+    @property
+    def distance(self) -> Tensor:
+        """Mean absolute difference of the two members' latents, `[P]`, in units of the latents' standard deviation."""
+        return (self.latents_a - self.latents_b).abs().flatten(1).mean(dim=1)
+
+
+def generate_pairs(
+    model: VideoModel,
+    recipes: Sequence[dict[str, Any]],
+    clips_PCFHW: Tensor | None,
+    positive: Conditioning,
+    negative: Conditioning,
+) -> PairResult:
+    """Make the pairs of `recipes`, which share steps and guidance.
+
+    Args:
+        clips_PCFHW: latents of the real clips, for guided pairs; None for independent ones.
+        positive, negative: conditioning, one row a pair.
+
+    Both seeds of a pair and both guidance branches of all pairs go through the denoiser together.
+    """
+    first = recipes[0]
+    shape = model.latent_shape(first["frames"], first["height"], first["width"])
+    noises = torch.stack([noise(shape, r[side]) for side in ("seed_a", "seed_b") for r in recipes])
+    schedules = [schedule(r, model) for r in recipes] * 2
+    twice = [*range(len(recipes))] * 2
+    if clips_PCFHW is None:
+        start = noises
+    else:
+        eta_B = torch.stack([s[0] for s in schedules])
+        start = model.process.add_noise(clips_PCFHW[twice], noises, eta_B)
+    latents = sample(model, start, schedules, positive.take(twice), negative.take(twice), first["guidance"])
+    latents_a, latents_b = latents.cpu().chunk(2)
+    video_a, video_b = np.split(model.decode(latents), 2)
+    return PairResult(latents_a, latents_b, video_a, video_b)

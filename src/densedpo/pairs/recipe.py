@@ -1,0 +1,75 @@
+"""A pair's recipe: everything that decides its pixels, fixed before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
+
+from torch import Tensor
+
+from densedpo.diffusion.protocol import VideoModel
+from densedpo.diffusion.schedule import eta_of_step_fraction, starting_at, step_fraction
+from densedpo.diffusion.seeds import seed_of, uniform
+from densedpo.errors import UserError
+from densedpo.pairs.settings import PairSettings
+from densedpo.store.project import ProjectSettings
+from densedpo.store.schema import Clip
+
+SEEDS = 2**31  # seeds of members lie below
+
+
+def plan(
+    clips: Sequence[Clip], model: VideoModel, shape: ProjectSettings, settings: PairSettings
+) -> list[tuple[Clip, dict[str, Any]]]:
+    """The recipes of `settings.count` pairs, in a fixed order: each clip once, then each clip a second time, and so on.
+
+    Every recipe is a function of (settings, clip, repeat) alone, so a longer plan begins with the shorter one.
+
+    Raises:
+        UserError: there are no clips, or eta is out of the schedule's range.
+    """
+    if not clips:
+        raise UserError(f"there are no clips in the {settings.split} split: run `densedpo ingest` first")
+    steps = settings.steps or model.defaults.steps
+    sigmas = model.sigmas(steps)
+    common = {
+        "mode": settings.mode,
+        "model": model.model_hash,
+        "vae": model.vae_hash,
+        "sampler": "euler",
+        "steps": steps,
+        "guidance": model.defaults.guidance if settings.guidance is None else settings.guidance,
+        "negative_prompt": model.defaults.negative_prompt
+        if settings.negative_prompt is None
+        else settings.negative_prompt,
+        "frames": shape.frames,
+        "fps": shape.fps,
+        "width": shape.width,
+        "height": shape.height,
+    }
+    count = settings.count or len(clips)
+    turns = ((clip, repeat) for repeat in range(-(-count // len(clips))) for clip in clips)
+    return [(clip, common | _own(clip, repeat, sigmas, settings)) for clip, repeat in islice(turns, count)]
+
+
+def _own(clip: Clip, repeat: int, sigmas: Tensor, settings: PairSettings) -> dict[str, Any]:
+    """What sets this pair apart: clip, prompt, two seeds, and one eta for both members (two would teach a shortcut)."""
+    key = (settings.seed, "pair", settings.mode, clip.id, repeat)
+    own: dict[str, Any] = {
+        "clip": clip.id if settings.mode == "guided" else None,
+        "prompt": clip.caption,
+        "seed_a": seed_of(*key, "a") % SEEDS,
+        "seed_b": seed_of(*key, "b") % SEEDS,
+    }
+    if settings.mode == "guided":
+        drawn = uniform(settings.eta_low, settings.eta_high, *key, "eta")
+        eta = drawn if settings.eta_unit == "sigma" else eta_of_step_fraction(sigmas, drawn)
+        own |= {"eta": eta, "eta_unit": settings.eta_unit, "eta_step_fraction": step_fraction(sigmas, eta)}
+    return own
+
+
+def schedule(recipe: dict[str, Any], model: VideoModel) -> Tensor:
+    """The sigmas that both members are denoised through, `[n + 1]`: from eta for guided pairs, else all."""
+    sigmas = model.sigmas(recipe["steps"])
+    return starting_at(sigmas, recipe["eta"]) if recipe["mode"] == "guided" else sigmas

@@ -1,0 +1,56 @@
+"""Checkpoints of a run: written to a temporary name, renamed, the newest few kept, a damaged newest one passed over."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from densedpo.files import disk_full_is_clear, put_in_place, temporary_beside
+
+STATE = "state.pt"
+
+
+def folder_of(run: Path, step: int) -> Path:
+    """The folder of the checkpoint after `step` optimiser steps."""
+    return run / "checkpoints" / f"step-{step:06d}"
+
+
+def save(run: Path, step: int, state: dict[str, Any], keep: int) -> None:
+    """Write the state after `step` steps and drop all but the newest `keep` checkpoints.
+
+    Raises:
+        UserError: the disk is full; older checkpoints stay as they were.
+    """
+    target = folder_of(run, step) / STATE
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_beside(target)
+    with disk_full_is_clear(target):
+        try:
+            torch.save(state, temporary)
+            put_in_place(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    for old in _complete(run)[keep:]:
+        shutil.rmtree(old)
+
+
+def load_newest(run: Path) -> dict[str, Any] | None:
+    """The newest checkpoint that can be read; None if there is none."""
+    for folder in _complete(run):
+        try:
+            state: dict[str, Any] = torch.load(folder / STATE, weights_only=True)
+            return state
+        except Exception as error:  # whatever a damaged file makes the reader raise
+            print(
+                f"{folder / STATE} is damaged ({type(error).__name__}); going back to the one before", file=sys.stderr
+            )
+    return None
+
+
+def _complete(run: Path) -> list[Path]:
+    """Checkpoint folders that hold a state, newest first."""
+    return sorted((path.parent for path in (run / "checkpoints").glob(f"step-*/{STATE}")), reverse=True)

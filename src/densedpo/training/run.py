@@ -1,0 +1,68 @@
+"""A run's folder: what it was asked, what it read, which versions made it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from densedpo.config import Settings, dump_settings, load_settings
+from densedpo.diffusion.protocol import VideoModel
+from densedpo.errors import UserError
+from densedpo.files import write_text_atomic
+from densedpo.models.identity import versions
+from densedpo.store.project import Project
+from densedpo.training.data import Dataset
+from densedpo.training.settings import TrainSettings
+
+
+def begin_run(project: Project, model: VideoModel, dataset: Dataset, settings: TrainSettings, name: str) -> Path:
+    """Make the run's folder, or check that the one there is this run.
+
+    Raises:
+        UserError: the run was begun with other settings, another model, or other labels.
+    """
+    run = project.run_folder(name)
+    facts = _facts(model, dataset, settings)
+    described = run / "run.json"
+    if described.exists():
+        _check_same(run, settings, json.loads(described.read_text()), facts)
+        return run
+    write_text_atomic(run / "settings.yaml", dump_settings(settings))
+    write_text_atomic(described, json.dumps(facts, indent=2) + "\n")
+    return run
+
+
+def finish_run(run: Path, seconds: float) -> dict[str, str]:
+    """Mark the run done; returns what belongs in the adapter's header."""
+    described = run / "run.json"
+    facts = json.loads(described.read_text()) | {"status": "done", "seconds": seconds}
+    write_text_atomic(described, json.dumps(facts, indent=2) + "\n")
+    keys = ("base_model", "base_model_hash", "method", "beta", "dataset")
+    return {f"densedpo_{key}": str(facts[key]) for key in keys}
+
+
+def _facts(model: VideoModel, dataset: Dataset, settings: TrainSettings) -> dict[str, Any]:
+    return {
+        "kind": "training",
+        "status": "begun",
+        "base_model": model.folder.name,
+        "base_model_hash": model.model_hash,
+        "method": settings.method,
+        "beta": settings.beta,
+        "effective_k": 0.5 * settings.beta,  # -log sigmoid(-k Delta), errors as means over channels, height, width
+        "dataset": dataset.fingerprint(),
+        "pairs": len(dataset.examples),
+        "left_out": dataset.left_out,
+        "versions": versions(),
+    }
+
+
+def _check_same(run: Path, settings: Settings, there: dict[str, Any], here: dict[str, Any]) -> None:
+    before = load_settings(TrainSettings, run / "settings.yaml", {}).model_dump()
+    changed = [f"{k} ({before[k]} then, {v} now)" for k, v in settings.model_dump().items() if before[k] != v]
+    changed += [k for k in ("base_model_hash", "dataset") if there[k] != here[k]]
+    if changed:
+        raise UserError(
+            f"{run} was begun differently: {', '.join(changed)}; choose another --name, or delete that folder"
+        )
