@@ -11,6 +11,7 @@ from its last checkpoint, bit for bit. Batches are pure functions of (seed, step
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import time
@@ -62,8 +63,7 @@ SAMPLING: dict[str, Any] = dict(
     steps=12, guidance=3.0, negative_prompt="", width=world.SIZE, height=world.SIZE, frames=world.FRAMES,
     fps=float(world.FPS), max_sequence_length=MAX_TOKENS,
 )  # fmt: skip
-SCENES_FOR_VAE = 4000
-CHUNK, POOL = 1024, 24 * 1024  # clips encoded at once; clips in all
+CHUNK, POOL = 1024, 10 * 1024  # clips encoded at once; clips in all
 FIRST_DENOISER_SCENE = 1_000_000  # scenes that the autoencoder never saw
 
 
@@ -161,9 +161,8 @@ class Trainer:
         os.replace(self.path.with_suffix(".tmp"), self.path)
 
 
-def clips(seed: int, first: int, count: int) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+def as_tensors(scenes: list[world.Scene]) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
     """Rendered clips as [B, 3, T, H, W] in -1..1, what the shape covers [B, 1, T, H, W], captions."""
-    scenes = [world.draw_scene(seed, i) for i in range(first, first + count)]
     video = np.stack([world.render(s) for s in scenes]).astype(np.float32) / 127.5 - 1
     shape = np.stack([world.coverage(s) for s in scenes]).astype(np.float32)
     return (
@@ -186,16 +185,27 @@ def decode_unclamped(vae: AutoencoderKLWan, latents: torch.Tensor) -> torch.Tens
     return unpatchify(torch.cat(chunks, dim=2), patch_size=vae.config.patch_size)
 
 
+@torch.no_grad()
 def initialise_vae(vae: AutoencoderKLWan) -> None:
-    """Start where brightness gets through.
+    """Start as an autoencoder of single pictures, repeated over time, in which brightness gets through.
 
-    Each block divides a position by its own length, so without biases black, navy and grey look alike to the encoder,
-    and with PyTorch's small default ones they nearly do: the first hundreds of steps go into growing them.
+    Time: a kernel's taps on earlier frames start at zero and the layers that halve or double the frame rate start as
+    identities, so that what single pictures teach holds for clips. Brightness: every block divides each position by its
+    own length, so without large biases in the first layers black, navy and grey look nearly alike.
     """
-    for layer in vae.modules():
-        if isinstance(layer, (torch.nn.Conv2d, torch.nn.Conv3d)):
-            torch.nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
-            torch.nn.init.zeros_(layer.bias)
+    for name, layer in vae.named_modules():
+        if not isinstance(layer, (torch.nn.Conv2d, torch.nn.Conv3d)):
+            continue
+        torch.nn.init.zeros_(layer.bias)
+        if "time_conv" in name:
+            layer.weight.zero_()
+            outputs, inputs = layer.weight.shape[:2]
+            layer.weight[:, :, -1, 0, 0] = torch.eye(inputs).repeat(outputs // inputs, 1)
+            continue
+        torch.nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
+        if isinstance(layer, torch.nn.Conv3d) and layer.weight.shape[2] > 1:
+            layer.weight[:, :, :-1] = 0.0
+            layer.weight *= layer.weight.shape[2] ** 0.5
     torch.nn.init.normal_(vae.encoder.conv_in.bias, std=0.7)
     torch.nn.init.normal_(vae.decoder.conv_in.bias, std=0.7)
 
@@ -213,15 +223,18 @@ def vae_batch(step: int, steps: int, seed: int) -> tuple[torch.Tensor, torch.Ten
     """Clips and what the shape covers, cut to windows around the shape: single pictures, then short clips, then whole ones."""
     count, frames, side = (32, 1, 32) if step < 0.2 * steps else (8, 9, 32) if step < 0.7 * steps else (3, 33, 32)
     rng = np.random.default_rng([seed, 0, step])
-    video, shape, _ = clips(seed, int(rng.integers(SCENES_FOR_VAE)) * 32, count)
     parts = []
     for row in range(count):
+        scene = world.draw_scene(seed, step * 32 + row)
         first = int(rng.integers(0, world.FRAMES - frames + 1))
-        centre = torch.nonzero(shape[row, 0, first + frames // 2] > 0.5).float().mean(dim=0).numpy()
-        top, left = np.clip(centre - side / 2 + rng.integers(-8, 9, size=2), 0, world.SIZE - side).astype(int)
-        window = (slice(first, first + frames), slice(top, top + side), slice(left, left + side))
-        parts.append((video[row][:, *window], shape[row][:, *window]))
-    return torch.stack([v for v, _ in parts]), torch.stack([s for _, s in parts])
+        seen = slice(first, first + frames)
+        scene = dataclasses.replace(scene, centres=scene.centres[seen], angles=scene.angles[seen])
+        corner = scene.centres[frames // 2] - side / 2 + rng.integers(-8, 9, size=2)
+        left, top = np.clip(corner, 0, world.SIZE - side).astype(int)
+        video, shape, _ = as_tensors([scene])
+        window = (..., slice(top, top + side), slice(left, left + side))
+        parts.append((video[window], shape[window]))
+    return torch.cat([v for v, _ in parts]), torch.cat([s for _, s in parts])
 
 
 def train_vae(out: Path, steps: int, seed: int) -> None:
@@ -280,9 +293,10 @@ class LatentPool:
         first = FIRST_DENOISER_SCENE + number * CHUNK
         if not path.exists():
             parts = []
-            for start in range(first, first + CHUNK, 16):
+            scenes = [world.draw_scene(self.seed, i) for i in range(first, first + CHUNK)]
+            for i in range(0, CHUNK, 16):
                 with torch.autocast("cpu", torch.bfloat16):
-                    parts.append(self.vae.encode(clips(self.seed, start, 16)[0]).latent_dist.mean.half())
+                    parts.append(self.vae.encode(as_tensors(scenes[i : i + 16])[0]).latent_dist.mean.half())
             torch.save(torch.cat(parts), path.with_suffix(".tmp"))
             os.replace(path.with_suffix(".tmp"), path)
         self.chunks.append(torch.load(path, weights_only=True))
@@ -334,7 +348,7 @@ def train_denoiser(out: Path, steps: int, seed: int, batch: int = 32) -> None:
     first, _ = pool.take(list(range(CHUNK)))
     mean, std = first.mean(dim=(0, 2, 3, 4), keepdim=True), first.std(dim=(0, 2, 3, 4), keepdim=True)
     save_json(out / "latents.json", {"latents_mean": mean.flatten().tolist(), "latents_std": std.flatten().tolist()})
-    trainer = Trainer("denoiser", out, model, optimisers_for(model, 2e-3), steps)
+    trainer = Trainer("denoiser", out, model, optimisers_for(model, 1e-3), steps)
 
     def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
         rng = np.random.default_rng([seed, 1, step])
@@ -377,7 +391,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=["vae", "denoiser", "export"])
     parser.add_argument("--out", type=Path, required=True, help="where checkpoints, latents and logs go")
-    parser.add_argument("--steps", type=int, help="1200 for the autoencoder, 6000 for the denoiser if not given")
+    parser.add_argument("--steps", type=int, help="1600 for the autoencoder, 4000 for the denoiser if not given")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--to", type=Path, default=Path("src/densedpo/tinyworld/model"), help="export: the model folder"
@@ -385,9 +399,9 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(2)
     if args.stage == "vae":
-        train_vae(args.out, args.steps or 1200, args.seed)
+        train_vae(args.out, args.steps or 1600, args.seed)
     elif args.stage == "denoiser":
-        train_denoiser(args.out, args.steps or 6000, args.seed)
+        train_denoiser(args.out, args.steps or 4000, args.seed)
     else:
         export(args.out, args.to)
 

@@ -11,7 +11,7 @@ import densedpo
 PACKAGE = Path(densedpo.__file__).parent
 
 FLOORS = (
-    {"errors", "config", "files", "progress"},
+    {"errors", "config", "files", "progress", "chunks"},
     {"store", "video", "stats"},
     {"tinyworld", "judges", "diffusion"},
     {"losses", "models"},

@@ -18,6 +18,7 @@ from densedpo.errors import UserError
 # Command: the file of this folder that holds the function of that name (`label oracle`: label_oracle), what it does,
 # an example of its use.
 COMMANDS = {
+    "demo": ("demo_command", "Show the whole loop on the embedded tiny world.", "densedpo demo --out demo --quick"),
     "init": ("project_commands", "Make a project: one folder, one database.", "densedpo init my-project"),
     "ingest": ("project_commands", "Take real, captioned clips into a project.", "densedpo ingest my-project my-clips"),
     "encode": ("model_commands", "Encode clips and captions ahead.", "densedpo encode my-project"),

@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from densedpo.cli.command import ProjectFolder, Result, command, console
 from densedpo.errors import UserError
-from densedpo.pairs.settings import EncodeSettings, PairSettings, PreviewSettings
+from densedpo.pairs.settings import PairSettings, PreviewSettings
 from densedpo.store.project import Project
 from densedpo.training.settings import TrainSettings
 
@@ -15,13 +15,13 @@ DryRun = Annotated[bool, Parameter(negative="", help="Say what would be done and
 
 
 @command
-def encode(project: ProjectFolder, settings: EncodeSettings) -> Result:
+def encode(project: ProjectFolder) -> Result:
     """Encode all clips and captions into the project's cache."""
     from densedpo.models import load_model
     from densedpo.pairs.encode import encode as run
 
     opened = Project.open(project)
-    clips, prompts = run(opened, load_model(opened.settings.model), settings)
+    clips, prompts = run(opened, load_model(opened.settings.model))
     console.print(f"{project}: {clips} clips and {prompts} prompts encoded", markup=False)
     return {"clips": clips, "prompts": prompts}
 
@@ -53,15 +53,16 @@ def preview_eta(
 def pairs(project: ProjectFolder, settings: PairSettings, *, dry_run: DryRun = False) -> Result:
     """Make aligned pairs from the project's clips."""
     from densedpo.models import load_model
-    from densedpo.pairs.make import make_pairs
-    from densedpo.pairs.recipe import plan, schedule
+    from densedpo.pairs.make import make_pairs, remaining
+    from densedpo.pairs.recipe import schedule
 
     opened = Project.open(project)
     model = load_model(opened.settings.model)
     if dry_run:
-        recipes = [recipe for _, recipe in plan(list(opened.clips(settings.split)), model, opened.settings, settings)]
-        branches = 2 if recipes[0]["guidance"] > 1 else 1
-        calls = sum(2 * branches * (len(schedule(recipe, model)) - 1) for recipe in recipes)
+        recipes = [recipe for batch in remaining(opened, model, settings) for _, recipe in batch]
+        branches = [2 if recipe["guidance"] > 1 else 1 for recipe in recipes]
+        steps = [len(schedule(recipe, model)) - 1 for recipe in recipes]
+        calls = sum(2 * each * count for each, count in zip(branches, steps, strict=True))
         console.print(f"{project}: {len(recipes)} pairs, {calls} denoiser forwards of one clip each", markup=False)
         return {"pairs": len(recipes), "denoiser_forwards": calls}
     report = make_pairs(opened, model, settings)

@@ -72,7 +72,7 @@ class VideoModel(Protocol):
         ...
 
     def predict(self, noisy_BCFHW: Tensor, sigma_B: Tensor, conditioning: Conditioning) -> Tensor:
-        """The denoiser's prediction, with gradients if they are enabled."""
+        """The denoiser's prediction in float32, where `noisy_BCFHW` is; with gradients if they are enabled."""
         ...
 
     def sigmas(self, steps: int) -> Tensor:

@@ -1,6 +1,7 @@
 """Encode clips and prompts once, into the project's cache; every later use reads them from there.
 
-The cache is keyed by weights and content, so another model or clip never meets a stale file. Delete it at any time.
+The cache is keyed by weights and content, so another model or clip never meets a stale file. Delete it at any time:
+each clip and prompt is encoded alone, so the same bits come back whatever else is encoded.
 """
 
 from __future__ import annotations
@@ -8,12 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from densedpo.chunks import chunks
 from densedpo.diffusion.protocol import Conditioning, VideoModel
 from densedpo.files import disk_full_is_clear, put_in_place, temporary_beside
 from densedpo.progress import track
@@ -39,29 +38,27 @@ def latents_file(project: Project, model: VideoModel, clip: Clip) -> Path:
     return project.cache_folder("clips") / model.vae_hash / f"{clip.id}.safetensors"
 
 
-def encode_clips(project: Project, model: VideoModel, clips: Sequence[Clip], batch: int) -> int:
-    """Encode the clips that are not in the cache yet; returns how many were."""
-    missing = [clip for clip in clips if not latents_file(project, model, clip).exists()]
-    for chunk in track(chunks(missing, batch), description="encoding clips"):
-        videos = np.stack([read_video(project.media_path(clip.media))[0] for clip in chunk])
-        for clip, latents_CFHW in zip(chunk, model.encode(videos), strict=True):
-            save_tensors(latents_file(project, model, clip), {"latents": latents_CFHW})
+def encode_clips(project: Project, model: VideoModel, clips: Sequence[Clip]) -> int:
+    """Encode the clips that are not in the cache yet; returns how many were not."""
+    distinct = {clip.id: clip for clip in clips}.values()
+    missing = [clip for clip in distinct if not latents_file(project, model, clip).exists()]
+    for clip in track(missing, description="encoding clips"):
+        frames, _ = read_video(project.media_path(clip.media))
+        save_tensors(latents_file(project, model, clip), {"latents": model.encode(frames[None])[0]})
     return len(missing)
 
 
 def clip_latents(project: Project, model: VideoModel, clips: Sequence[Clip]) -> Tensor:
     """The clips' normalised latents, `[B, C, F, H, W]`, encoding what is missing."""
-    encode_clips(project, model, clips, batch=len(clips))
+    encode_clips(project, model, clips)
     return torch.stack([load_file(latents_file(project, model, clip))["latents"] for clip in clips])
 
 
 def encode_prompts(project: Project, model: VideoModel, prompts: Iterable[str]) -> int:
-    """Encode the prompts that are not in the cache yet; returns how many were."""
+    """Encode the prompts that are not in the cache yet; returns how many were not."""
     missing = [p for p in dict.fromkeys(prompts) if not _prompt_file(project, model, p).exists()]
-    for chunk in chunks(missing, 64):
-        encoded = model.encode_text(chunk)
-        for row, prompt in enumerate(chunk):
-            save_tensors(_prompt_file(project, model, prompt), encoded.take([row]).tensors)
+    for prompt in missing:
+        save_tensors(_prompt_file(project, model, prompt), model.encode_text([prompt]).tensors)
     return len(missing)
 
 

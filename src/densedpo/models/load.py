@@ -62,7 +62,7 @@ def load_model(name_or_path: str, *, device: str | None = None, dtype: torch.dty
         dtype: of denoiser and text encoder; bfloat16 on a GPU, float32 on the CPU. The autoencoder stays in float32.
 
     Raises:
-        UserError: no such model, or a pipeline class that no family here covers.
+        UserError: no such model, files of it are missing, or a pipeline class that no family here covers.
     """
     folder = model_folder(name_or_path)
     index = folder / "model_index.json"
@@ -76,5 +76,8 @@ def load_model(name_or_path: str, *, device: str | None = None, dtype: torch.dty
         )
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     dtype = dtype or (torch.float32 if device == "cpu" else torch.bfloat16)
-    model: VideoModel = known[pipeline].load(folder, device=torch.device(device), dtype=dtype)
+    try:
+        model: VideoModel = known[pipeline].load(folder, device=torch.device(device), dtype=dtype)
+    except OSError as error:
+        raise UserError(f"{folder} is not a whole {pipeline}: {error}; download or copy it again") from error
     return model

@@ -15,6 +15,7 @@ import torch
 from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -45,6 +46,15 @@ def add_adapter(denoiser: torch.nn.Module, rank: int, alpha: float, seed: int) -
     for parameter in parameters:
         parameter.data = parameter.data.float()
     return parameters
+
+
+@contextmanager
+def fresh_adapter(denoiser: torch.nn.Module, rank: int, alpha: float, seed: int) -> Iterator[list[torch.nn.Parameter]]:
+    """A new adapter, as `add_adapter` makes it, for as long as the block lasts; before and after it there is none."""
+    try:
+        yield add_adapter(denoiser, rank, alpha, seed)
+    finally:
+        denoiser.unload_lora()  # type: ignore[operator]
 
 
 @contextmanager
@@ -89,19 +99,30 @@ def load_adapter(denoiser: torch.nn.Module, folder: Path) -> None:
     """Load an adapter that `save_adapter` wrote onto a denoiser that has none.
 
     Raises:
-        UserError: the folder holds no adapter, or one for another architecture.
+        UserError: the folder holds no adapter, a damaged one, or one for another architecture.
     """
     if not (folder / WEIGHTS).exists():
         raise UserError(f"{folder} holds no adapter ({WEIGHTS}): give the `adapter` folder of a training run")
+    other = f"the adapter in {folder} was made for another model: load it with the base model it names"
+    if not _layers_in(folder / WEIGHTS) <= {PREFIX + name for name, _ in denoiser.named_modules()}:
+        raise UserError(other)  # diffusers would load what fits, be it nothing, and only log the rest
     try:
         denoiser.load_lora_adapter(  # type: ignore[operator]
             str(folder), prefix=PREFIX.rstrip("."), adapter_name=ADAPTER, weight_name=WEIGHTS, local_files_only=True
         )
     except (RuntimeError, ValueError) as error:
-        raise UserError(
-            f"the adapter in {folder} was made for another model: load it with the base model it names"
-        ) from error
+        denoiser.unload_lora()  # type: ignore[operator]
+        raise UserError(other) from error
     denoiser.requires_grad_(False)
+
+
+def _layers_in(path: Path) -> set[str]:
+    """The layers that the weights in a file adapt, by their names in the file."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name.split(".lora_")[0] for name in sorted(file.keys())}
+    except SafetensorError as error:
+        raise UserError(f"{path} is damaged ({error}): train again, or copy the file again") from error
 
 
 @contextmanager

@@ -52,6 +52,7 @@ class WanModel:
         self.folder = folder
         self.pipeline = pipeline
         self.denoiser: torch.nn.Module = pipeline.transformer
+        self.dtype: torch.dtype = pipeline.transformer.dtype  # of most weights: some of Wan's stay in float32
         self.denoiser.requires_grad_(False).eval()
         self.model_hash = weights_hash(folder, ("transformer", "text_encoder", "tokenizer", "scheduler"))
         self.vae_hash = weights_hash(folder, ("vae",))
@@ -92,16 +93,15 @@ class WanModel:
         return np.asarray(pixels.to(torch.uint8).contiguous().cpu().numpy(), dtype=np.uint8)
 
     def predict(self, noisy_BCFHW: Tensor, sigma_B: Tensor, conditioning: Conditioning) -> Tensor:
-        """The velocity, in float32; the network is told 1000 sigma (sigma after the schedule's shift)."""
-        dtype = next(self.denoiser.parameters()).dtype
-        text_BLD = conditioning.tensors["text"].to(self.device, dtype)
+        """The velocity, in float32, where the latents are; the network is told 1000 sigma (after the schedule's shift)."""
+        text_BLD = conditioning.tensors["text"].to(self.device, self.dtype)
         out = self.denoiser(
-            hidden_states=noisy_BCFHW.to(self.device, dtype),
+            hidden_states=noisy_BCFHW.to(self.device, self.dtype),
             timestep=(sigma_B * 1000).to(self.device),
             encoder_hidden_states=text_BLD,
             return_dict=False,
         )[0]
-        return torch.as_tensor(out).float()
+        return torch.as_tensor(out).to(noisy_BCFHW.device, torch.float32)
 
     def sigmas(self, steps: int) -> Tensor:
         """The flow-matching Euler schedule with the checkpoint's own shift."""
@@ -139,9 +139,17 @@ def _flow_shift(config: dict[str, object]) -> float:
 
 
 def load(folder: Path, *, device: torch.device, dtype: torch.dtype) -> WanModel:
-    """Load a `WanPipeline` folder (safetensors only)."""
-    pipeline = WanPipeline.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True)
-    pipeline.vae.to(torch.float32)
+    """Load a `WanPipeline` folder (safetensors only).
+
+    Raises:
+        UserError: a Wan 2.2 checkpoint with two experts or with a timestep for every token.
+    """
+    index = json.loads((folder / "model_index.json").read_text())
+    if index.get("boundary_ratio") is not None or index.get("expand_timesteps"):
+        raise UserError(f"{folder} is a Wan 2.2 model, which densedpo cannot train yet: use one of Wan 2.1")
+    pipeline = WanPipeline.from_pretrained(
+        folder, dtype={"default": dtype, "vae": torch.float32}, use_safetensors=True, local_files_only=True
+    )
     pipeline.set_progress_bar_config(disable=True)
     pipeline.to(device)
     side = folder / SIDE_FILE

@@ -1,5 +1,5 @@
 """Aligned pairs: one real clip, one noise level, two seeds (or two independent samples of a prompt)."""
 
-from densedpo.pairs.settings import EncodeSettings, PairSettings, PreviewSettings
+from densedpo.pairs.settings import PairSettings, PreviewSettings
 
-__all__ = ["EncodeSettings", "PairSettings", "PreviewSettings"]
+__all__ = ["PairSettings", "PreviewSettings"]

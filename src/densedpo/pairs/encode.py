@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from densedpo.diffusion.protocol import VideoModel
 from densedpo.models.encoded import encode_clips, encode_prompts
-from densedpo.pairs.settings import EncodeSettings
 from densedpo.store.project import Project
 
 
-def encode(project: Project, model: VideoModel, settings: EncodeSettings) -> tuple[int, int]:
+def encode(project: Project, model: VideoModel) -> tuple[int, int]:
     """Encode what the project's cache lacks; returns how many clips and prompts were new.
 
     Raises:
@@ -19,4 +18,4 @@ def encode(project: Project, model: VideoModel, settings: EncodeSettings) -> tup
     with project.lock("encode"):
         clips = list(project.clips())
         prompts = encode_prompts(project, model, [clip.caption for clip in clips] + [model.defaults.negative_prompt])
-        return encode_clips(project, model, clips, settings.batch), prompts
+        return encode_clips(project, model, clips), prompts

@@ -41,18 +41,31 @@ def make_pairs(project: Project, model: VideoModel, settings: PairSettings) -> P
     Raises:
         UserError: no clips; eta out of range; the model cannot take the project's frames or size; the disk is full.
     """
-    shape = project.settings
-    model.latent_shape(shape.frames, shape.height, shape.width)
     with project.lock("pairs"):
-        planned = plan(list(project.clips(settings.split)), model, shape, settings)
+        todo = remaining(project, model, settings)
         known = {pair.id for pair in project.pairs()}
-        batches = chunks(planned, settings.batch)
-        todo = [b for b in batches if any(recipe_id(recipe) not in known for _, recipe in b)]
         _encode_ahead(project, model, todo, settings)
         made = sum(_make_batch(project, model, b, known, settings) for b in track(todo, description="making pairs"))
-    ids = {recipe_id(recipe) for _, recipe in planned}
+    ids = {recipe_id(recipe) for _, recipe in _planned(project, model, settings)}
     close = sum(pair.near_identical for pair in project.pairs() if pair.id in ids)
-    return PairsReport(len(planned), made, close)
+    return PairsReport(len(ids), made, close)
+
+
+def remaining(project: Project, model: VideoModel, settings: PairSettings) -> list[Sequence[Planned]]:
+    """The batches of the plan that hold a pair which the project does not have yet.
+
+    Raises:
+        UserError: as `make_pairs`.
+    """
+    known = {pair.id for pair in project.pairs()}
+    batches = chunks(_planned(project, model, settings), settings.batch)
+    return [batch for batch in batches if any(recipe_id(recipe) not in known for _, recipe in batch)]
+
+
+def _planned(project: Project, model: VideoModel, settings: PairSettings) -> list[Planned]:
+    shape = project.settings
+    model.latent_shape(shape.frames, shape.height, shape.width)
+    return plan(list(project.clips(settings.split)), model, shape, settings)
 
 
 def _encode_ahead(
@@ -61,7 +74,7 @@ def _encode_ahead(
     items = [item for batch in todo for item in batch]
     encode_prompts(project, model, [r[key] for _, r in items for key in ("prompt", "negative_prompt")])
     if settings.mode == "guided":
-        encode_clips(project, model, list({clip.id: clip for clip, _ in items}.values()), settings.batch)
+        encode_clips(project, model, [clip for clip, _ in items])
 
 
 def _make_batch(

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from densedpo.config import Settings
 
 
-class EncodeSettings(Settings):
-    """How clips and prompts are encoded ahead."""
-
-    batch: int = Field(default=8, gt=0, description="Clips encoded at once.")
-
-
 class PairSettings(Settings):
-    """What pairs to make, and how. Everything here but `count` and `batch` is part of a pair's recipe."""
+    """What pairs to make, and how. `count`, `split`, `near_identical` and `batch` are not part of a recipe."""
 
     mode: Literal["guided", "independent"] = Field(
         default="guided",
@@ -61,7 +55,9 @@ class PairSettings(Settings):
 class PreviewSettings(Settings):
     """An eta preview: a few clips, each denoised from several noise levels with two seeds."""
 
-    etas: tuple[float, ...] = Field(default=(0.5, 0.65, 0.725, 0.8, 0.9), description="Noise levels (sigma) to show.")
+    etas: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
+        default=(0.5, 0.65, 0.725, 0.8, 0.9), min_length=1, description="Noise levels (sigma) to show."
+    )
     clips: int = Field(default=3, gt=0, description="How many clips of the train split.")
     steps: int | None = Field(default=None, gt=0, description="Sampling steps; the model's own if not given.")
     guidance: float | None = Field(default=None, ge=0, description="Guidance scale; the model's own if not given.")

@@ -8,6 +8,7 @@ preference for still clips can only show where a caption leaves motion open.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 from dataclasses import dataclass
@@ -129,10 +130,11 @@ def parse_caption(caption: str) -> Attributes:
     )
 
 
-def captions(split: str) -> list[Attributes]:
+@functools.cache
+def captions(split: str) -> tuple[Attributes, ...]:
     """All attribute sets of a split, without speed words, in a fixed order."""
     grid = itertools.product(COLOURS, SHAPES, BACKGROUNDS, DIRECTIONS, (False, True))
-    return [a for a in (Attributes(*row) for row in grid) if a.split == split]
+    return tuple(a for a in (Attributes(*row) for row in grid) if a.split == split)
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,9 @@ def load_newest(run: Path) -> dict[str, Any] | None:
     """The newest checkpoint that can be read; None if there is none."""
     for folder in _complete(run):
         try:
+            with zipfile.ZipFile(folder / STATE) as archive:  # torch.load does not compare the checksums
+                if archive.testzip():
+                    raise zipfile.BadZipFile
             state: dict[str, Any] = torch.load(folder / STATE, weights_only=True)
             return state
         except Exception as error:  # whatever a damaged file makes the reader raise

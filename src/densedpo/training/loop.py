@@ -13,15 +13,16 @@ from torch import Tensor
 
 from densedpo.chunks import chunks
 from densedpo.diffusion.protocol import VideoModel
+from densedpo.files import write_text_atomic
 from densedpo.models.encoded import conditioning
-from densedpo.models.lora import adapter_state, add_adapter, restore_adapter_state, save_adapter
+from densedpo.models.lora import adapter_state, fresh_adapter, restore_adapter_state, save_adapter
 from densedpo.progress import track
 from densedpo.store.project import Project
 from densedpo.training import checkpoint
 from densedpo.training.data import Dataset, Slot, batch_order, load_batch, load_dataset
 from densedpo.training.errors import draw_noise, draw_sigma, pair_errors
 from densedpo.training.objective import Measurements, frame_preferences, loss_of, total_weight
-from densedpo.training.run import begin_run, finish_run
+from densedpo.training.run import adapter_header, begin_run, finish_run
 from densedpo.training.settings import TrainSettings
 
 
@@ -46,21 +47,20 @@ def train(project: Project, model: VideoModel, settings: TrainSettings, name: st
         dataset = load_dataset(project, model.temporal_factor, settings)
         run = begin_run(project, model, dataset, settings, name)
         alpha = settings.rank if settings.alpha is None else settings.alpha
-        parameters = add_adapter(model.denoiser, settings.rank, alpha, settings.seed)
-        optimiser = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
-        first, seconds = _resume(run, model, optimiser)
-        model.denoiser.train()
-        with (run / "log.jsonl").open("a") as log:
-            for step in track(range(first, settings.steps), description=f"training {name}"):
-                began = time.monotonic()
-                row = _step(project, model, dataset, settings, optimiser, parameters, step)
-                row["seconds"] = time.monotonic() - began
-                seconds += row["seconds"]
-                print(json.dumps({"step": step + 1} | row), file=log, flush=True)
-                if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
-                    checkpoint.save(run, step + 1, _state(model, optimiser, step + 1, seconds), settings.keep)
-        model.denoiser.eval()
-        adapter = save_adapter(model.denoiser, run / "adapter", finish_run(run, seconds))
+        with fresh_adapter(model.denoiser, settings.rank, alpha, settings.seed) as parameters:
+            optimiser = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
+            first, seconds = _resume(run, model, optimiser)
+            with (run / "log.jsonl").open("a") as log:
+                for step in track(range(first, settings.steps), description=f"training {name}"):
+                    began = time.monotonic()
+                    row = _step(project, model, dataset, settings, optimiser, parameters, step)
+                    row["seconds"] = time.monotonic() - began
+                    seconds += row["seconds"]
+                    print(json.dumps({"step": step + 1} | row), file=log, flush=True)
+                    if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
+                        checkpoint.save(run, step + 1, _state(model, optimiser, step + 1, seconds), settings.keep)
+            adapter = save_adapter(model.denoiser, run / "adapter", adapter_header(run))
+        finish_run(run, seconds)
     return TrainReport(run, adapter, len(dataset.examples), settings.steps, seconds)
 
 
@@ -114,7 +114,7 @@ def _resume(run: Path, model: VideoModel, optimiser: torch.optim.Optimizer) -> t
     log = run / "log.jsonl"
     if log.exists():
         whole = [line for line in log.read_text().splitlines(keepends=True) if line.endswith("\n")]
-        log.write_text("".join(line for line in whole if json.loads(line)["step"] <= done))
+        write_text_atomic(log, "".join(line for line in whole if json.loads(line)["step"] <= done))
     if state is None:
         return 0, 0.0
     restore_adapter_state(model.denoiser, state["adapter"])

@@ -33,13 +33,19 @@ def begin_run(project: Project, model: VideoModel, dataset: Dataset, settings: T
     return run
 
 
-def finish_run(run: Path, seconds: float) -> dict[str, str]:
-    """Mark the run done; returns what belongs in the adapter's header."""
+def adapter_header(run: Path) -> dict[str, str]:
+    """What an adapter's file says of the run that made it."""
+    facts = json.loads((run / "run.json").read_text())
+    return {
+        f"densedpo_{key}": str(facts[key]) for key in ("base_model", "base_model_hash", "method", "beta", "dataset")
+    }
+
+
+def finish_run(run: Path, seconds: float) -> None:
+    """Mark the run done: its adapter is in place."""
     described = run / "run.json"
     facts = json.loads(described.read_text()) | {"status": "done", "seconds": seconds}
     write_text_atomic(described, json.dumps(facts, indent=2) + "\n")
-    keys = ("base_model", "base_model_hash", "method", "beta", "dataset")
-    return {f"densedpo_{key}": str(facts[key]) for key in keys}
 
 
 def _facts(model: VideoModel, dataset: Dataset, settings: TrainSettings) -> dict[str, Any]:

@@ -1,0 +1,109 @@
+"""Which folders can be loaded, what is said of the others, and what a loaded model is."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler
+from model_folders import variant
+
+from densedpo.diffusion.seeds import noise
+from densedpo.errors import UserError
+from densedpo.models import load_model
+from small_projects import model_at
+
+
+@pytest.mark.parametrize("name", ["/no/such/folder", "no-such-model", "./owner/name", "a/b/c"])
+def test_a_name_that_is_neither_folder_nor_hub_id(name: str) -> None:
+    with pytest.raises(UserError, match=f"model '{name}' is not a folder: give a diffusers folder, a hub id"):
+        load_model(name)
+
+
+def test_a_hub_model_that_cannot_be_fetched() -> None:
+    with pytest.raises(UserError, match=r"model 'nobody/no-model' could not be fetched from the hub .*hf auth login"):
+        load_model("nobody/no-model")
+
+
+def test_a_folder_that_is_no_pipeline(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"holds no model_index\.json: give the folder of a whole diffusers pipeline"):
+        load_model(str(tmp_path))
+
+
+def test_a_pipeline_of_an_unknown_kind(tmp_path: Path) -> None:
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "MochiPipeline"}))
+    with pytest.raises(UserError, match=r"is a MochiPipeline, which densedpo cannot train yet: it knows WanPipeline"):
+        load_model(str(tmp_path))
+
+
+@pytest.mark.parametrize("change", [{"boundary_ratio": 0.875}, {"expand_timesteps": True}])
+def test_wan_2_2_is_refused_rather_than_trained_wrongly(
+    random_wan_folder: Path, tmp_path: Path, change: dict[str, object]
+) -> None:
+    folder = variant(random_wan_folder, tmp_path / "wan", "model_index.json", **change)
+    with pytest.raises(UserError, match=r"is a Wan 2\.2 model, which densedpo cannot train yet"):
+        load_model(str(folder))
+
+
+def test_a_model_whose_files_are_not_all_there(random_wan_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(random_wan_folder, tmp_path / "wan")
+    (tmp_path / "wan" / "transformer" / "diffusion_pytorch_model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"is not a whole WanPipeline: .*download or copy it again"):
+        load_model(str(tmp_path / "wan"))
+
+
+def test_what_a_folder_says_of_itself_wins_over_the_official_defaults(random_wan_folder: Path, tmp_path: Path) -> None:
+    own = model_at(random_wan_folder)
+    assert (own.defaults.steps, own.defaults.guidance, own.max_sequence_length) == (4, 3.0, 24)
+    folder = variant(random_wan_folder, tmp_path / "wan", "model_index.json")
+    (folder / "densedpo.json").unlink()
+    official = model_at(folder)
+    assert (official.defaults.steps, official.defaults.guidance, official.max_sequence_length) == (50, 5.0, 512)
+    assert official.defaults.negative_prompt.startswith("Bright tones, overexposed, static")
+
+
+def test_the_schedule_has_the_checkpoints_own_shift_whatever_its_scheduler_calls_it(
+    random_wan_folder: Path, tmp_path: Path
+) -> None:
+    """Wan 2.1 is published with UniPC, whose settings name the shift `flow_shift`."""
+    folder = variant(random_wan_folder, tmp_path / "wan", "model_index.json", scheduler=["diffusers", UNIPC])
+    (folder / "scheduler").unlink()
+    (folder / "scheduler").mkdir()
+    config = {"_class_name": UNIPC, "flow_shift": 5.0, "use_flow_sigmas": True, "prediction_type": "flow_prediction"}
+    (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(config))
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=5.0)
+    scheduler.set_timesteps(6)
+    assert torch.equal(model_at(folder).sigmas(6), scheduler.sigmas)
+
+
+UNIPC = "UniPCMultistepScheduler"
+
+
+def test_hashes_name_the_weights_that_decide(random_wan_folder: Path, tmp_path: Path) -> None:
+    model = model_at(random_wan_folder)
+    other = model_at(variant(random_wan_folder, tmp_path / "vae", "vae/config.json", latents_mean=[0.1] * 8))
+    assert (other.model_hash, len(model.model_hash)) == (model.model_hash, 32)
+    assert other.vae_hash != model.vae_hash
+    shifted = variant(random_wan_folder, tmp_path / "shift", "scheduler/scheduler_config.json", shift=4.0)
+    assert model_at(shifted).model_hash != model.model_hash
+    assert model_at(shifted).vae_hash == model.vae_hash
+
+
+def test_in_bfloat16_the_denoiser_predicts_in_float32_and_the_autoencoder_keeps_every_bit(
+    random_wan_folder: Path,
+) -> None:
+    """How a model runs on a GPU; some of Wan's weights stay in float32 even then."""
+    model, exact = load_model(str(random_wan_folder), dtype=torch.bfloat16), model_at(random_wan_folder)
+    assert {p.dtype for p in model.denoiser.parameters()} == {torch.float32, torch.bfloat16}
+    noisy, sigma = noise((2, 8, 3, 6, 6), "noisy"), torch.tensor([0.3, 0.8])
+    prompts = ["a red circle moves left", ""]
+    predicted = model.predict(noisy, sigma, model.encode_text(prompts))
+    expected = exact.predict(noisy, sigma, exact.encode_text(prompts))
+    assert predicted.dtype == torch.float32
+    assert 0 < (predicted - expected).abs().max() < 0.03 * expected.abs().max()
+    latents = noise((1, 8, 3, 6, 6), "latents")
+    assert (model.decode(latents) == exact.decode(latents)).all()
+    stored = AutoencoderKLWan.from_pretrained(random_wan_folder, subfolder="vae").state_dict()
+    held = model.vae.state_dict()  # type: ignore[attr-defined]
+    assert all(torch.equal(held[name], weight) for name, weight in stored.items())
