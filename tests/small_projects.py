@@ -2,11 +2,22 @@
 
 import functools
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from diffusers import WanPipeline
 
+from densedpo.diffusion.seeds import noise
 from densedpo.models import load_model
+from densedpo.models.encoded import save_tensors
 from densedpo.models.wan import WanModel
+from densedpo.store.project import Project, ProjectSettings
+from densedpo.store.schema import Clip, Label, Pair, clip_id, recipe_id
+from densedpo.video.io import Frames, write_video
+
+LATENT_SHAPE = (8, 3, 6, 6)
+CAPTIONS = ("a red circle moves left", "a blue square moves down", "a green triangle moves right")
+SECONDS = 0.5  # two segments: frames 0 to 3 and 4 to 8, so latent frame 1 (frames 1 to 4) is cut 3 to 1
 
 
 @functools.cache
@@ -23,3 +34,81 @@ def pipeline_at(folder: Path) -> WanPipeline:
     pipeline = WanPipeline.from_pretrained(folder, local_files_only=True)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline
+
+
+def empty_project(root: Path, model_folder: Path, **changes: Any) -> Project:
+    values = {"model": str(model_folder), "frames": 9, "fps": 8.0, "segment_seconds": SECONDS, **changes}
+    return Project.create(root, ProjectSettings(**values))
+
+
+def project_with_clips(root: Path, model_folder: Path, clips: int = 3) -> Project:
+    """A project of `clips` clips in the train split, the same ones every time."""
+    project = empty_project(root, model_folder)
+    for number in range(clips):
+        file = root / "clip.mp4"
+        write_video(file, _stripes(number), 8.0)
+        media = project.adopt(file)
+        row = Clip(
+            id=clip_id(f"file {number}", 0, 9, 8, 48, 48),
+            media=media,
+            caption=CAPTIONS[number % len(CAPTIONS)],
+            frames=9,
+            fps=8.0,
+            width=48,
+            height=48,
+            source="test",
+            licence="CC0",
+            split="train",
+            origin=f"{number}.mp4",
+        )
+        project.add_clips([row])
+    return project
+
+
+def _stripes(number: int) -> Frames:
+    """Moving stripes, another colour and speed for each number."""
+    x, t = np.arange(48)[None, None, :, None], np.arange(9)[:, None, None, None]
+    phase = np.array([0.0, 1.0, 2.0]) * (number + 1)
+    waves = 128 + 100 * np.sin(x / 4 + t * (0.3 + 0.4 * number) + phase)
+    return np.broadcast_to(waves, (9, 48, 48, 3)).astype(np.uint8)
+
+
+def plant_pair(project: Project, number: int, mode: str = "guided", latents: bool = True) -> Pair:
+    """Add a pair as if it had been made: two latents that differ, no videos."""
+    recipe = {"planted": number, "mode": mode}
+    digest = None
+    if latents:
+        file = project.cache_folder("planting") / "pair.safetensors"
+        members = {side: noise(LATENT_SHAPE, "planted", number, mode, side) for side in ("a", "b")}
+        save_tensors(file, members)
+        digest = project.adopt(file, "latents")
+    row = Pair(
+        id=recipe_id(recipe),
+        recipe=recipe,
+        clip=None,
+        prompt=CAPTIONS[number % len(CAPTIONS)],
+        mode=mode,
+        split="train",
+        frames=9,
+        fps=8.0,
+        width=48,
+        height=48,
+        eta=0.7 if mode == "guided" else None,
+        model_hash="m",
+        vae_hash="v",
+        media_a=f"{2 * number:064x}",
+        media_b=f"{2 * number + 1:064x}",
+        latents=digest,
+        distance=1.0,
+        near_identical=False,
+    )
+    project.add_pairs([row])
+    return row
+
+
+def give_labels(project: Project, pair: Pair, *choices: str, whole: str | None = None, **changes: Any) -> None:
+    """Label the first segments of a pair with `choices` ("" passes over one), and the whole video with `whole`."""
+    values = {"segment_seconds": SECONDS, "seen": "s", "annotator_kind": "human", "annotator": "ann", **changes}
+    opinions: list[tuple[int | None, str]] = [(i, choice) for i, choice in enumerate(choices) if choice]
+    opinions += [(None, whole)] if whole else []
+    project.add_labels([Label.make(pair=pair.id, segment=s, choice=c, **values) for s, c in opinions])

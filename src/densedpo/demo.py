@@ -22,7 +22,7 @@ from densedpo.ingest import IngestSettings, ingest
 from densedpo.labels import OracleLabelSettings, label_oracle
 from densedpo.models import load_model
 from densedpo.models.identity import versions
-from densedpo.pairs import EncodeSettings, PairSettings, PreviewSettings
+from densedpo.pairs import PairSettings, PreviewSettings
 from densedpo.pairs.encode import encode
 from densedpo.pairs.make import make_pairs
 from densedpo.pairs.preview import preview_eta
@@ -49,7 +49,7 @@ class Size:
     seeds_per_prompt: int
 
 
-FULL = Size(clips=240, train=TrainSettings(steps=120), prompts=80, seeds_per_prompt=3)
+FULL = Size(clips=240, train=TrainSettings(steps=120), prompts=80, seeds_per_prompt=2)
 QUICK = Size(clips=48, train=TrainSettings(steps=30), prompts=24, seeds_per_prompt=1)
 
 
@@ -80,7 +80,7 @@ def run_demo(out: Path, size: Size, say: Callable[[str], None]) -> Path:
     with project.lock("demo"):
         clock.time("ingest", lambda: _ingest(project, out / "clips", size.clips))
         model = clock.time("load model", lambda: load_model(project.settings.model))
-        clock.time("encode", lambda: encode(project, model, EncodeSettings()))
+        clock.time("encode", lambda: encode(project, model))
         preview = out / "preview-eta.png"
         if not preview.exists():
             clock.time("preview-eta", lambda: preview_eta(project, model, PreviewSettings(clips=2), preview))

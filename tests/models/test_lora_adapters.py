@@ -37,12 +37,9 @@ def predict(model: WanModel) -> Callable[[], Tensor]:
 
 
 def _adapters(model: WanModel) -> list[str]:
-    return [name for name, _ in model.denoiser.named_modules() if "lora" in name] + [
-        *_CONFIG & vars(model.denoiser).keys()
-    ]
-
-
-_CONFIG = {"peft_config"}  # PEFT warns of the next adapter where even an empty one is left behind
+    """What a denoiser without adapter does not have; of an empty `peft_config`, too, PEFT would warn the next time."""
+    layers = [name for name, _ in model.denoiser.named_modules() if "lora" in name]
+    return layers + [name for name in vars(model.denoiser) if name == "peft_config"]
 
 
 def perturbed(model: WanModel, rank: int = 4, alpha: float = 4.0) -> None:

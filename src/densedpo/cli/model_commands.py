@@ -104,4 +104,4 @@ def train(
     console.print(
         f"{chosen}: {report.steps} steps in {report.seconds:.0f} s; adapter in {report.adapter}", markup=False
     )
-    return {"run": chosen, **vars(report)}
+    return {**vars(report), "run": chosen}

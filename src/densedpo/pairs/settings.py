@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from densedpo.config import Settings
 
@@ -55,10 +55,15 @@ class PairSettings(Settings):
 class PreviewSettings(Settings):
     """An eta preview: a few clips, each denoised from several noise levels with two seeds."""
 
-    etas: tuple[Annotated[float, Field(gt=0, le=1)], ...] = Field(
-        default=(0.5, 0.65, 0.725, 0.8, 0.9), min_length=1, description="Noise levels (sigma) to show."
-    )
+    etas: tuple[float, ...] = Field(default=(0.5, 0.65, 0.725, 0.8, 0.9), description="Noise levels (sigma) to show.")
     clips: int = Field(default=3, gt=0, description="How many clips of the train split.")
     steps: int | None = Field(default=None, gt=0, description="Sampling steps; the model's own if not given.")
     guidance: float | None = Field(default=None, ge=0, description="Guidance scale; the model's own if not given.")
     seed: int = Field(default=0, ge=0, description="Seed of all draws.")
+
+    @field_validator("etas")
+    @classmethod
+    def _noise_levels(cls, etas: tuple[float, ...]) -> tuple[float, ...]:
+        if not etas or not all(0 < eta <= 1 for eta in etas):
+            raise ValueError("give noise levels above 0 and at most 1")
+        return etas

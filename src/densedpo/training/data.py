@@ -5,6 +5,7 @@ Shapes: B pairs, C channels, F latent frames, S segments, H height, W width.
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -143,9 +144,14 @@ def batch_order(count: int, batch: int, step: int, seed: int) -> list[int]:
     chosen = []
     for position in range(step * batch, (step + 1) * batch):
         epoch, index = divmod(position, count)
-        permutation = torch.randperm(count, generator=generator(seed, "order", epoch))
-        chosen.append(int(permutation[index]))
+        chosen.append(_permutation(count, seed, epoch)[index])
     return chosen
+
+
+@functools.lru_cache(maxsize=2)
+def _permutation(count: int, seed: int, epoch: int) -> list[int]:
+    order: list[int] = torch.randperm(count, generator=generator(seed, "order", epoch)).tolist()
+    return order
 
 
 def load_batch(project: Project, slots: Sequence[Slot]) -> Batch:

@@ -1,0 +1,83 @@
+"""The demo, small: the same figures whether it ran through or was killed on the way."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from densedpo.demo import Size, run_demo
+from densedpo.training import TrainSettings
+
+SMALL = Size(clips=12, train=TrainSettings(steps=6, batch=4, save_every=2), prompts=4, seeds_per_prompt=1)
+PROGRAM = """
+import sys
+from pathlib import Path
+from densedpo.demo import Size, run_demo
+from densedpo.training import TrainSettings
+size = Size(clips=12, train=TrainSettings(steps=6, batch=4, save_every=2), prompts=4, seeds_per_prompt=1)
+run_demo(Path(sys.argv[1]), size, print)
+"""
+
+
+def figures(out: Path) -> dict[str, Any]:
+    """summary.json without what differs from run to run: durations."""
+    summary: dict[str, Any] = json.loads((out / "report" / "summary.json").read_text())
+    del summary["seconds"]
+    summary["training"].pop("seconds", None)
+    return summary
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("demo")
+    run_demo(out, SMALL, print)
+    return out
+
+
+def test_summary_holds_what_is_promised(whole: Path) -> None:
+    summary = json.loads((whole / "report" / "summary.json").read_text())
+    for contestant in ("base", "dense"):
+        for metric in ("visual_quality", "text_alignment", "temporal_consistency", "dynamic_degree"):
+            entry = summary["contestants"][contestant][metric]
+            assert entry["low"] <= entry["mean"] <= entry["high"]
+            assert entry["n"] == 4
+    difference = summary["contestants"]["dense"]["visual_quality"]["difference"]
+    assert difference["low"] <= difference["mean"] <= difference["high"]
+    assert summary["pairs"] > 0
+    assert summary["labelled_segments"] > 0
+    assert 0 <= summary["nontie_segment_share"] <= 1
+    assert 0 <= summary["mixed_pair_share"] <= 1
+    assert summary["training"]["steps"] == 6
+    assert {"pairs", "label", "train", "evaluate"} <= set(summary["seconds"])
+    assert {"torch", "diffusers", "densedpo"} <= set(summary["versions"])
+    assert (whole / "report" / "index.html").exists()
+
+
+def test_killed_three_times_it_ends_with_the_same_figures(whole: Path, tmp_path: Path) -> None:
+    out = tmp_path / "demo"
+    runs = out / "project" / "runs"
+    moments = [
+        lambda: any((out / "project" / "latents").glob("*/*.safetensors")),  # while pairs are made
+        lambda: any((runs / "dense" / "checkpoints").glob("step-*/state.pt")),  # while training
+        lambda: any((runs / "evaluation" / "clips" / "base").glob("*.mp4")),  # while evaluating
+    ]
+    for reached in moments:
+        process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(out)], stdout=subprocess.DEVNULL)
+        while not reached():
+            assert process.poll() is None, "the demo ended before it could be killed"
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    subprocess.run([sys.executable, "-c", PROGRAM, str(out)], check=True, stdout=subprocess.DEVNULL)
+    assert figures(out) == figures(whole)
+
+
+def test_run_again_it_changes_nothing(whole: Path) -> None:
+    before = figures(whole)
+    run_demo(whole, SMALL, print)
+    assert figures(whole) == before

@@ -1,0 +1,176 @@
+"""Runs: every method end to end, and what stopping, damage, a full disk or changed settings do to one."""
+
+import errno
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from densedpo.errors import UserError
+from densedpo.files import file_digest
+from densedpo.models.lora import adapter_on
+from densedpo.store.project import Project
+from densedpo.training import TrainSettings, checkpoint
+from densedpo.training.loop import train
+from small_projects import empty_project, give_labels, model_at, plant_pair
+
+ADAPTER = "adapter/pytorch_lora_weights.safetensors"
+SHORT = {"steps": 4, "rank": 2, "lr": 1e-3, "warmup": 2, "batch": 3, "save_every": 2}
+LONG = SHORT | {"steps": 40, "save_every": 4}
+
+
+@pytest.fixture(autouse=True)
+def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DENSEDPO_QUIET", "1")
+
+
+@pytest.fixture(scope="module")
+def project(random_wan_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = empty_project(tmp_path_factory.mktemp("runs") / "project", random_wan_folder)
+    for mode in ("guided", "independent"):
+        for number, (first, second) in enumerate([("a", "b"), ("b", "b"), ("tie", "a"), ("a", "")]):
+            give_labels(project, plant_pair(project, number, mode), first, second, whole=second or first)
+    return project
+
+
+def run(project: Project, name: str, **changes: Any) -> Path:
+    settings = TrainSettings(**{**SHORT, **changes})
+    return train(project, model_at(Path(project.settings.model)), settings, name).run
+
+
+def log_of(folder: Path) -> list[dict[str, float]]:
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
+
+
+METHODS = [("dense", "frame"), ("dense", "segment"), ("dense", "video"), ("structural", "frame"), ("vanilla", "frame")]
+
+
+@pytest.mark.parametrize(("method", "reduction"), METHODS)
+def test_every_method_trains_an_adapter_that_changes_the_model(
+    project: Project, random_wan_folder: Path, method: str, reduction: str
+) -> None:
+    folder = run(project, f"{method}-{reduction}", method=method, reduction=reduction, steps=6, batch=4, warmup=0)
+    losses = [row["loss"] for row in log_of(folder)]
+    assert losses[0] == pytest.approx(math.log(2), rel=1e-5)
+    assert min(losses[3:]) < math.log(2) - 1e-4
+    facts = json.loads((folder / "run.json").read_text())
+    assert (facts["status"], facts["method"], facts["pairs"]) == ("done", method, 4)
+    assert sorted(path.name for path in (folder / "checkpoints").iterdir()) == ["step-000004", "step-000006"]
+    model = model_at(random_wan_folder)
+    with safe_open(folder / ADAPTER, framework="pt") as file:
+        assert file.metadata()["densedpo_method"] == method
+        assert file.metadata()["densedpo_base_model_hash"] == model.model_hash
+    noisy, text = torch.ones(1, 8, 3, 6, 6), model.encode_text(["a red circle moves left"])
+    base = model.predict(noisy, torch.ones(1), text)
+    with adapter_on(model.denoiser, folder / "adapter"):
+        assert (model.predict(noisy, torch.ones(1), text) - base).abs().max() > 1e-6
+    assert torch.equal(model.predict(noisy, torch.ones(1), text), base)
+
+
+def test_a_run_killed_in_the_middle_ends_bit_for_bit_as_one_left_alone(project: Project) -> None:
+    flags = [word for key, value in LONG.items() for word in (f"--{key.replace('_', '-')}", str(value))]
+    command = [sys.executable, "-m", "densedpo", "train", str(project.root), "--name", "killed", *flags]
+    log = project.root / "runs" / "killed" / "log.jsonl"
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+        while process.poll() is None and not (log.exists() and log.read_bytes().count(b"\n") >= 6):
+            time.sleep(0.005)
+        process.kill()
+        assert process.stderr is not None
+        assert process.wait() == -9, process.stderr.read().decode()
+    done = len(log.read_bytes().splitlines())
+    assert 6 <= done < 40
+    assert not (project.root / "runs" / "killed" / ADAPTER).exists()
+
+    killed, whole = run(project, "killed", **LONG), run(project, "whole", **LONG)
+    assert [row["step"] for row in log_of(killed)] == [*range(1, 41)]
+    assert log_of(killed) == log_of(whole)
+    one, other = load_file(killed / ADAPTER), load_file(whole / ADAPTER)
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert file_digest(killed / ADAPTER) == file_digest(whole / ADAPTER)
+
+
+def test_a_finished_run_started_again_changes_nothing(project: Project) -> None:
+    folder = run(project, "again")
+    before, log = file_digest(folder / ADAPTER), (folder / "log.jsonl").read_text()
+    assert run(project, "again") == folder
+    assert (file_digest(folder / ADAPTER), (folder / "log.jsonl").read_text()) == (before, log)
+
+
+@pytest.mark.parametrize("damage", ["cut off", "one bit"])
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
+    project: Project, damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run(project, f"damaged-{damage[0]}")
+    before, log = file_digest(folder / ADAPTER), log_of(folder)
+    newest = checkpoint.folder_of(folder, 4) / checkpoint.STATE
+    content = bytearray(newest.read_bytes())
+    tensor = content.find(torch.load(newest)["adapter"]["blocks.0.attn1.to_q.lora_B.weight"].numpy().tobytes())
+    assert tensor > 0
+    content[tensor + 5] ^= 1
+    newest.write_bytes(content[: len(content) // 2] if damage == "cut off" else content)
+    run(project, f"damaged-{damage[0]}")
+    assert "step-000004/state.pt is damaged" in capsys.readouterr().err
+    assert file_digest(folder / ADAPTER) == before
+    assert log_of(folder) == log
+
+
+def test_a_disk_that_fills_up_while_saving_leaves_the_older_checkpoint(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, saved = torch.save, []
+
+    def full(state: object, path: Path) -> None:
+        saved.append(path)
+        if len(saved) == 2:
+            path.write_bytes(b"as far as it went")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(state, path)
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(UserError, match=r"the disk is full, so .*step-000004/state\.pt was not written"):
+        run(project, "full")
+    monkeypatch.undo()
+    folder = project.run_folder("full")
+    state = checkpoint.load_newest(folder)
+    assert state is not None
+    assert state["step"] == 2
+    assert [path.name for path in folder.glob("checkpoints/*/*")] == [checkpoint.STATE]
+    assert json.loads((folder / "run.json").read_text())["status"] == "begun"
+    run(project, "full")
+    assert file_digest(folder / ADAPTER) == file_digest(run(project, "not-full") / ADAPTER)
+
+
+def test_another_run_under_the_same_name_is_refused(project: Project) -> None:
+    run(project, "named")
+    with pytest.raises(UserError) as raised:
+        run(project, "named", beta=30.0, steps=5)
+    message = str(raised.value)
+    assert "beta (500.0 then, 30.0 now)" in message
+    assert "steps (4 then, 5 now)" in message
+    assert message.endswith("choose another --name, or delete that folder")
+
+
+def test_new_labels_need_a_new_name(random_wan_folder: Path, tmp_path: Path) -> None:
+    project = empty_project(tmp_path / "project", random_wan_folder)
+    pair = plant_pair(project, 0)
+    give_labels(project, pair, "a")
+    run(project, "dense", steps=1)
+    give_labels(project, pair, "", "b")
+    with pytest.raises(UserError, match="was begun differently: dataset; choose another --name"):
+        run(project, "dense", steps=1)
+    run(project, "dense-2", steps=1)
+
+
+def test_only_one_process_trains_a_run(project: Project) -> None:
+    with project.lock("train-busy"), pytest.raises(UserError, match="train-busy is already running"):
+        run(project, "busy")

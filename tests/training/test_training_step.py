@@ -1,0 +1,142 @@
+"""One optimiser step, recomputed with other code: weights merged by hand, errors and sums in numpy."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import WanTransformer3DModel
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import Tensor
+
+from densedpo.diffusion.seeds import generator
+from densedpo.store.project import Project
+from densedpo.training import TrainSettings
+from densedpo.training.data import batch_order
+from densedpo.training.loop import train
+from small_projects import LATENT_SHAPE, empty_project, give_labels, model_at, plant_pair
+
+BETA, RANK, ALPHA = 2.0, 4, 2.0
+SETTINGS = TrainSettings(
+    beta=BETA, rank=RANK, alpha=ALPHA, lr=0.05, warmup=0, steps=2, batch=3, save_every=1, keep=2, timestep_shift=3.0
+)
+# Two segments, three latent frames: frame 0 in the first, frame 1 three quarters in it, frame 2 in the second.
+FRAMES_SF = np.array([[1, 0.75, 0], [0, 0.25, 1]])
+CHOICES = [("a", "b"), ("b", "tie"), ("tie", "a")]
+SIGNS = {"a": 1, "b": -1, "tie": 0}
+
+
+@pytest.fixture(scope="module")
+def project(random_wan_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = empty_project(tmp_path_factory.mktemp("step") / "project", random_wan_folder)
+    for number, choices in enumerate(CHOICES):
+        give_labels(project, plant_pair(project, number), *choices, whole=choices[0])
+    return project
+
+
+@pytest.fixture(scope="module")
+def trained(project: Project, random_wan_folder: Path) -> Callable[[dict[str, object]], Path]:
+    def run(changes: dict[str, object]) -> Path:
+        name = "run-" + "-".join(map(str, changes.values()))
+        return train(project, model_at(random_wan_folder), SETTINGS.model_copy(update=changes), name).run
+
+    return run
+
+
+def losses_logged(run: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def errors_by_hand(project: Project, folder: Path, run: Path, step: int) -> tuple[NDArray[np.float64], list[str]]:
+    """Delta_a - Delta_b at `step`, `[B, F]`, with the adapter that the checkpoint before it holds; and the pairs."""
+    pairs = list(project.pairs())
+    order = [pairs[index] for index in batch_order(len(pairs), SETTINGS.batch, step, SETTINGS.seed)]
+    keys = [f"{place}/{pair.id}" for place, pair in enumerate(order)]
+    normal = torch.tensor([torch.randn((), generator=generator(0, "sigma", step, key)) for key in keys])
+    plain = torch.sigmoid(normal)
+    sigma = 3 * plain / (1 + 2 * plain)
+    eps = torch.stack([torch.randn(LATENT_SHAPE, generator=generator(0, "noise", step, key, "a")) for key in keys])
+    members = [load_file(project.latents_path(str(pair.latents))) for pair in order]
+    clean = torch.stack([member[side] for side in ("a", "b") for member in members])
+    level, eps = torch.cat([sigma, sigma]).view(-1, 1, 1, 1, 1), torch.cat([eps, eps])
+    noisy, target = (1 - level) * clean + level * eps, eps - clean
+    text = model_at(folder).encode_text([pair.prompt for pair in order] * 2).tensors["text"]
+
+    def errors(denoiser: WanTransformer3DModel) -> NDArray[np.float64]:
+        with torch.no_grad():
+            out = denoiser(noisy, level.flatten() * 1000, text, return_dict=False)[0]
+        return ((out - target).double().numpy() ** 2).mean(axis=(1, 3, 4))
+
+    denoiser = WanTransformer3DModel.from_pretrained(folder, subfolder="transformer")
+    reference = errors(denoiser)
+    _merge(denoiser, torch.load(run / f"checkpoints/step-{step:06d}/state.pt")["adapter"])
+    delta_a, delta_b = np.split(errors(denoiser) - reference, 2)
+    return delta_a - delta_b, [pair.id for pair in order]
+
+
+def _merge(denoiser: WanTransformer3DModel, adapter: dict[str, Tensor]) -> None:
+    for key, down in adapter.items():
+        if ".lora_A." in key:
+            weight = denoiser.get_parameter(key.replace("lora_A.", ""))
+            weight.data += ALPHA / RANK * adapter[key.replace("lora_A", "lora_B")] @ down
+
+
+def labels_by_hand(project: Project, pairs: list[str]) -> NDArray[np.float64]:
+    """`[B, S]`."""
+    signs = np.zeros((len(pairs), 2))
+    for label in project.labels():
+        if label.segment is not None:
+            signs[pairs.index(label.pair), label.segment] = SIGNS[label.choice]
+    return signs
+
+
+def test_the_first_step_pays_ln_2_and_the_second_what_its_saved_tensors_say(
+    project: Project, random_wan_folder: Path, trained: Callable[[dict[str, object]], Path]
+) -> None:
+    run = trained({})
+    gap_BF, pairs = errors_by_hand(project, random_wan_folder, run, step=1)
+    mean_BF = labels_by_hand(project, pairs) @ FRAMES_SF
+    terms_BF = np.log1p(np.exp(0.5 * BETA * np.sign(mean_BF) * gap_BF))
+    expected = (np.abs(mean_BF) * terms_BF).sum() / np.abs(mean_BF).sum()
+    assert sorted(np.abs(mean_BF).sum(axis=1)) == [1.25, 1.75, 2.5]  # (1, .5, 1), (1, .75, 0), (0, .25, 1)
+    first, second = losses_logged(run)
+    assert first == pytest.approx(math.log(2), rel=1e-6)
+    assert second == pytest.approx(expected, rel=1e-6)
+    assert abs(second - math.log(2)) > 1e-3
+
+
+def test_structural_pays_for_whole_videos(
+    project: Project, random_wan_folder: Path, trained: Callable[[dict[str, object]], Path]
+) -> None:
+    """The pair whose video is tied is left out, so each batch of three holds one of the two others twice."""
+    run = trained({"method": "structural", "minimum_nontie": 0.0})
+    assert json.loads((run / "run.json").read_text())["left_out"] == {"tied": 1}
+    first, second = losses_logged(run)
+    assert first == pytest.approx(math.log(2), rel=1e-6)
+    assert abs(second - math.log(2)) > 1e-3
+
+
+@pytest.mark.parametrize("micro_batch", [1, 2])
+def test_micro_batches_of_any_size_give_the_same_adapter(
+    trained: Callable[[dict[str, object]], Path], micro_batch: int
+) -> None:
+    """Pairs weigh 1.25, 1.75 and 2.5 here, so a mean of the micro-batches' means would be another loss."""
+    common = {"steps": 4, "lr": 1e-3, "beta": 100.0}
+    whole = load_file(trained(common) / "adapter/pytorch_lora_weights.safetensors")
+    parts = load_file(trained({**common, "micro_batch": micro_batch}) / "adapter/pytorch_lora_weights.safetensors")
+    assert max((whole[name] - parts[name]).abs().max().item() for name in whole) < 1e-6
+    assert max(weight.abs().max().item() for name, weight in whole.items() if "lora_B" in name) > 1e-3
+
+
+def test_the_log_says_what_a_step_saw(trained: Callable[[dict[str, object]], Path]) -> None:
+    run = trained({"steps": 3, "warmup": 2, "lr": 0.01})
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2, 3]
+    assert [row["lr"] for row in rows] == [0.005, 0.01, 0.01]
+    assert [rows[0][key] for key in ("winner_delta", "loser_delta")] == pytest.approx([0, 0], abs=1e-6)
+    assert abs(rows[2]["winner_delta"]) > 1e-5 < abs(rows[2]["loser_delta"])
+    assert all(row["grad_norm"] > 0 and row["seconds"] > 0 for row in rows)
