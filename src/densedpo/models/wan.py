@@ -93,7 +93,7 @@ class WanModel:
         return np.asarray(pixels.to(torch.uint8).contiguous().cpu().numpy(), dtype=np.uint8)
 
     def predict(self, noisy_BCFHW: Tensor, sigma_B: Tensor, conditioning: Conditioning) -> Tensor:
-        """The velocity, in float32, where the latents are; the network is told 1000 sigma (after the schedule's shift)."""
+        """The velocity, in float32, where the latents are; the network is told 1000 sigma (sigma after any shift)."""
         text_BLD = conditioning.tensors["text"].to(self.device, self.dtype)
         out = self.denoiser(
             hidden_states=noisy_BCFHW.to(self.device, self.dtype),
