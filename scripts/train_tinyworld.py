@@ -68,7 +68,7 @@ FIRST_DENOISER_SCENE = 1_000_000  # scenes that the autoencoder never saw
 
 
 class Muon(torch.optim.Optimizer):
-    """Momentum orthogonalised by Newton-Schulz (Keller Jordan, 2024), for convolutions too: kernels flattened to matrices.
+    """Momentum orthogonalised by Newton-Schulz (Keller Jordan, 2024), for kernels too: flattened to matrices.
 
     PyTorch's own `torch.optim.Muon` takes matrices only.
     """
@@ -220,7 +220,7 @@ def vae_optimisers(vae: AutoencoderKLWan) -> list[torch.optim.Optimizer]:
 
 
 def vae_batch(step: int, steps: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Clips and what the shape covers, cut to windows around the shape: single pictures, then short clips, then whole ones."""
+    """Clips and what the shape covers, in windows around it: single pictures, then short clips, then whole ones."""
     count, frames, side = (32, 1, 32) if step < 0.2 * steps else (8, 9, 32) if step < 0.7 * steps else (3, 33, 32)
     rng = np.random.default_rng([seed, 0, step])
     parts = []
@@ -250,7 +250,7 @@ def train_vae(out: Path, steps: int, seed: int) -> None:
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         with torch.autocast("cpu", torch.bfloat16):
             latents = vae.encode(video).latent_dist.mean
-            # Noise of a twentieth of each channel's own spread: latents that a denoiser gets slightly wrong decode well.
+            # Noise of a twentieth of each channel's spread: what a denoiser gets slightly wrong then decodes well.
             spread = latents.detach().float().std(dim=(0, 2, 3, 4), keepdim=True)
             noisy = latents + 0.05 * spread * torch.randn(latents.shape, generator=generator)
             decoded = decode_unclamped(vae, noisy)
@@ -391,7 +391,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stage", choices=["vae", "denoiser", "export"])
     parser.add_argument("--out", type=Path, required=True, help="where checkpoints, latents and logs go")
-    parser.add_argument("--steps", type=int, help="1600 for the autoencoder, 4000 for the denoiser if not given")
+    parser.add_argument("--steps", type=int, help="1600 for the autoencoder, 2100 for the denoiser if not given")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--to", type=Path, default=Path("src/densedpo/tinyworld/model"), help="export: the model folder"
@@ -401,7 +401,7 @@ def main() -> None:
     if args.stage == "vae":
         train_vae(args.out, args.steps or 1600, args.seed)
     elif args.stage == "denoiser":
-        train_denoiser(args.out, args.steps or 4000, args.seed)
+        train_denoiser(args.out, args.steps or 2100, args.seed)
     else:
         export(args.out, args.to)
 

@@ -73,7 +73,9 @@ def _stripes(number: int) -> Frames:
     return np.broadcast_to(waves, (9, 48, 48, 3)).astype(np.uint8)
 
 
-def plant_pair(project: Project, number: int, mode: str = "guided", latents: bool = True) -> Pair:
+def plant_pair(
+    project: Project, number: int, mode: str = "guided", latents: bool = True, vae_hash: str | None = None
+) -> Pair:
     """Add a pair as if it had been made: two latents that differ, no videos."""
     recipe = {"planted": number, "mode": mode}
     digest = None
@@ -95,7 +97,7 @@ def plant_pair(project: Project, number: int, mode: str = "guided", latents: boo
         height=48,
         eta=0.7 if mode == "guided" else None,
         model_hash="m",
-        vae_hash="v",
+        vae_hash=vae_hash or model_at(Path(project.settings.model)).vae_hash,
         media_a=f"{2 * number:064x}",
         media_b=f"{2 * number + 1:064x}",
         latents=digest,

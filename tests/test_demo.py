@@ -28,7 +28,7 @@ def figures(out: Path) -> dict[str, Any]:
     """summary.json without what differs from run to run: durations."""
     summary: dict[str, Any] = json.loads((out / "report" / "summary.json").read_text())
     del summary["seconds"]
-    summary["training"].pop("seconds", None)
+    summary["training"] = {k: v for k, v in summary["training"].items() if not k.startswith("seconds")}
     return summary
 
 

@@ -174,6 +174,14 @@ def test_new_labels_need_a_new_name(random_wan_folder: Path, tmp_path: Path) -> 
     run(project, "dense-2", steps=1)
 
 
+def test_latents_of_another_autoencoder_are_refused(random_wan_folder: Path, tmp_path: Path) -> None:
+    project = empty_project(tmp_path / "project", random_wan_folder)
+    give_labels(project, plant_pair(project, 0, vae_hash="another"), "a")
+    with pytest.raises(UserError, match=r"the latents of 1 pairs in .* were made by another autoencoder"):
+        run(project, "dense", steps=1)
+    assert not (project.root / "runs" / "dense" / "run.json").exists()
+
+
 def test_only_one_process_trains_a_run(project: Project) -> None:
     with project.lock("train-busy"), pytest.raises(UserError, match="train-busy is already running"):
         run(project, "busy")

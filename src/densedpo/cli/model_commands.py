@@ -92,6 +92,12 @@ def train(
     if chosen == "base":
         raise UserError("a run cannot be named base: that is what the evaluation calls the model without an adapter")
     dataset = load_dataset(opened, model.temporal_factor, settings)
+    foreign = sum(example.pair.model_hash != model.model_hash for example in dataset.examples)
+    if foreign:
+        console.print(
+            f"warning: {foreign} pairs were made by other weights than those being trained; expect a weaker effect",
+            markup=False,
+        )
     left_out = "".join(f"; {count} left out {reason}" for reason, count in dataset.left_out.items())
     console.print(f"{chosen}: {settings.method} on {len(dataset.examples)} pairs{left_out}", markup=False)
     console.print(

@@ -10,8 +10,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import diffusers.utils.logging
 import numpy as np
 import torch
+import transformers.utils.logging
 from diffusers import FlowMatchEulerDiscreteScheduler, WanPipeline
 from numpy.typing import NDArray
 from torch import Tensor
@@ -147,6 +149,8 @@ def load(folder: Path, *, device: torch.device, dtype: torch.dtype) -> WanModel:
     index = json.loads((folder / "model_index.json").read_text())
     if index.get("boundary_ratio") is not None or index.get("expand_timesteps"):
         raise UserError(f"{folder} is a Wan 2.2 model, which densedpo cannot train yet: use one of Wan 2.1")
+    for library in (diffusers.utils.logging, transformers.utils.logging):
+        library.disable_progress_bar()  # bars of a second's work, between the lines of our own
     pipeline = WanPipeline.from_pretrained(
         folder, dtype={"default": dtype, "vae": torch.float32}, use_safetensors=True, local_files_only=True
     )

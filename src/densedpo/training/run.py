@@ -20,8 +20,15 @@ def begin_run(project: Project, model: VideoModel, dataset: Dataset, settings: T
     """Make the run's folder, or check that the one there is this run.
 
     Raises:
-        UserError: the run was begun with other settings, another model, or other labels.
+        UserError: the run was begun with other settings, another model, or other labels; or the pairs' latents are of
+            another autoencoder.
     """
+    foreign = sum(example.pair.vae_hash != model.vae_hash for example in dataset.examples)
+    if foreign:
+        raise UserError(
+            f"the latents of {foreign} pairs in {project.root} were made by another autoencoder than that of "
+            f"{model.folder.name}; train the model that made them, or make the pairs anew in a new project"
+        )
     run = project.run_folder(name)
     facts = _facts(model, dataset, settings)
     described = run / "run.json"
@@ -60,6 +67,7 @@ def _facts(model: VideoModel, dataset: Dataset, settings: TrainSettings) -> dict
         "dataset": dataset.fingerprint(),
         "pairs": len(dataset.examples),
         "left_out": dataset.left_out,
+        "pairs_of_other_weights": sum(example.pair.model_hash != model.model_hash for example in dataset.examples),
         "versions": versions(),
     }
 
