@@ -73,10 +73,9 @@ def _stripes(number: int) -> Frames:
     return np.broadcast_to(waves, (9, 48, 48, 3)).astype(np.uint8)
 
 
-def plant_pair(
-    project: Project, number: int, mode: str = "guided", latents: bool = True, vae_hash: str | None = None
-) -> Pair:
-    """Add a pair as if it had been made: two latents that differ, no videos."""
+def plant_pair(project: Project, number: int, mode: str = "guided", latents: bool = True, **changes: Any) -> Pair:
+    """Add a pair as if the project's model had made it: two latents that differ, no videos."""
+    model = model_at(Path(project.settings.model))
     recipe = {"planted": number, "mode": mode}
     digest = None
     if latents:
@@ -84,26 +83,27 @@ def plant_pair(
         members = {side: noise(LATENT_SHAPE, "planted", number, mode, side) for side in ("a", "b")}
         save_tensors(file, members)
         digest = project.adopt(file, "latents")
-    row = Pair(
-        id=recipe_id(recipe),
-        recipe=recipe,
-        clip=None,
-        prompt=CAPTIONS[number % len(CAPTIONS)],
-        mode=mode,
-        split="train",
-        frames=9,
-        fps=8.0,
-        width=48,
-        height=48,
-        eta=0.7 if mode == "guided" else None,
-        model_hash="m",
-        vae_hash=vae_hash or model_at(Path(project.settings.model)).vae_hash,
-        media_a=f"{2 * number:064x}",
-        media_b=f"{2 * number + 1:064x}",
-        latents=digest,
-        distance=1.0,
-        near_identical=False,
-    )
+    values: dict[str, Any] = {
+        "id": recipe_id(recipe),
+        "recipe": recipe,
+        "clip": None,
+        "prompt": CAPTIONS[number % len(CAPTIONS)],
+        "mode": mode,
+        "split": "train",
+        "frames": 9,
+        "fps": 8.0,
+        "width": 48,
+        "height": 48,
+        "eta": 0.7 if mode == "guided" else None,
+        "model_hash": model.model_hash,
+        "vae_hash": model.vae_hash,
+        "media_a": f"{2 * number:064x}",
+        "media_b": f"{2 * number + 1:064x}",
+        "latents": digest,
+        "distance": 1.0,
+        "near_identical": False,
+    }
+    row = Pair(**values | changes)
     project.add_pairs([row])
     return row
 

@@ -18,7 +18,7 @@ from densedpo.store.schema import Pair
 from densedpo.video.io import read_video
 from small_projects import empty_project, model_at, project_with_clips
 
-SETTINGS = PairSettings(count=5, steps=2, batch=2)
+SETTINGS = PairSettings(count=5, steps=2, batch=3)
 
 
 @pytest.fixture(autouse=True)
@@ -97,8 +97,8 @@ def test_stopped_and_run_again_it_makes_the_very_same_pairs(
         with pytest.raises(KeyboardInterrupt):
             make_pairs(project, model, SETTINGS)
         monkeypatch.undo()
-        assert len(list(project.pairs())) == 2
-        assert [len(batch) for batch in remaining(project, model, SETTINGS)] == [2, 1]
+        assert len(list(project.pairs())) == 3
+        assert [len(batch) for batch in remaining(project, model, SETTINGS)] == [2]
     make_pairs(project, model, SETTINGS)
     assert project.fingerprint() == finished.fingerprint()  # ids, and digests of videos and latents
     assert validate(project, deep=True) == []
@@ -107,10 +107,11 @@ def test_stopped_and_run_again_it_makes_the_very_same_pairs(
 def test_more_pairs_leave_the_first_ones_as_they_are(
     finished: Project, new_project: Callable[[], Project], model: WanModel
 ) -> None:
-    """Batches are cut from the whole plan, so all but the first pair, made alone, are those of one go bit for bit."""
+    """Batches are cut from the whole plan, so what is made later is computed as it would have been in one go."""
     project = new_project()
     make_pairs(project, model, SETTINGS.model_copy(update={"count": 1}))
     (first,) = project.pairs()
+    assert [len(batch) for batch in remaining(project, model, SETTINGS)] == [3, 2]
     assert make_pairs(project, model, SETTINGS).made == 4
     rows = {pair.id: pair for pair in project.pairs()}
     assert rows.pop(first.id) == first

@@ -14,6 +14,7 @@ def root(random_wan_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     project = empty_project(tmp_path_factory.mktemp("command") / "project", random_wan_folder)
     give_labels(project, plant_pair(project, 0), "a", "b")
     plant_pair(project, 1)
+    give_labels(project, plant_pair(project, 2, model_hash="another"), "a")
     return project.root
 
 
@@ -25,9 +26,10 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_dry_run_says_what_it_would_learn_from(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["train", str(root), "--beta", "100", "--dry-run", "--json"]) == 0
     *told, result = capsys.readouterr().out.splitlines()
-    assert json.loads(result) == {"run": "dense", "pairs": 1, "left_out": {"unlabelled": 1}}
-    assert told[0] == "dense: dense on 1 pairs; 1 left out unlabelled"
-    assert "-log sigmoid(-50 (Delta_w - Delta_l))" in told[1]
+    assert json.loads(result) == {"run": "dense", "pairs": 2, "left_out": {"unlabelled": 1}}
+    assert told[0].startswith("warning: 1 pairs were made by other weights than those being trained")
+    assert told[1] == "dense: dense on 2 pairs; 1 left out unlabelled"
+    assert "-log sigmoid(-50 (Delta_w - Delta_l))" in told[2]
     assert not (root / "runs").exists()
 
 
@@ -35,7 +37,7 @@ def test_train_says_where_the_adapter_is(root: Path, capsys: pytest.CaptureFixtu
     words = ["train", str(root), "--name", "first", "--steps", "1", "--rank", "2", "--batch", "1", "--json"]
     assert cli.run(words) == 0
     result = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (result["run"], result["pairs"], result["steps"]) == ("first", 1, 1)
+    assert (result["run"], result["pairs"], result["steps"]) == ("first", 2, 1)
     assert Path(result["adapter"]).exists()
 
 

@@ -17,8 +17,8 @@ QUARTER = 0.25  # two frames a segment: five segments
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return empty_project(tmp_path / "project", Path("no-model-is-needed"), segment_seconds=QUARTER)
+def project(tmp_path: Path, random_wan_folder: Path) -> Project:
+    return empty_project(tmp_path / "project", random_wan_folder, segment_seconds=QUARTER)
 
 
 def dataset(project: Project, **settings: Any) -> Dataset:
