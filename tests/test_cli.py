@@ -170,19 +170,19 @@ def test_how_a_command_ends(
 
 def test_init_makes_a_project_for_the_embedded_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = tmp_path / "p"
-    assert cli.run(["init", str(root), "--seed", "3", "--json"]) == 0
+    assert cli.run(["init", str(root), "--frames", "17", "--json"]) == 0
     settings = Project.open(root).settings
     assert last_json(capsys) == {"project": str(root), "settings": settings.model_dump()}
     assert (settings.model, settings.width, settings.height) == ("tinyworld", 48, 48)
-    assert (settings.frames, settings.fps, settings.seed) == (33, 8, 3)
+    assert (settings.frames, settings.fps, settings.segment_seconds) == (17, 8, 1)
 
 
 def test_init_again_is_fine_but_with_other_settings_is_not(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = str(tmp_path / "p")
     assert cli.run(["init", root]) == 0
     assert cli.run(["init", root]) == 0
-    assert cli.run(["init", root, "--seed", "4"]) == 2
-    assert "seed" in capsys.readouterr().err
+    assert cli.run(["init", root, "--frames", "17"]) == 2
+    assert "frames" in capsys.readouterr().err
 
 
 def test_init_asks_for_what_another_model_needs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -17,7 +17,7 @@ Write = Callable[[str], Path]
 
 @pytest.fixture
 def other(tmp_path: Path) -> Project:
-    return Project.create(tmp_path / "other", SETTINGS.model_copy(update={"seed": 7}))
+    return Project.create(tmp_path / "other", SETTINGS)
 
 
 def add_pair(project: Project, write: Write, number: int, text: str = "") -> Pair:

@@ -89,7 +89,7 @@ def test_the_iterators_stream(project: Project) -> None:
 
 
 def test_the_fingerprint_is_of_the_content(project: Project, tmp_path: Path) -> None:
-    other = Project.create(tmp_path / "other", ProjectSettings(seed=5))
+    other = Project.create(tmp_path / "other", ProjectSettings(segment_seconds=0.5))
     project.add_pairs([pair(0, created="then"), pair(1)])
     for number in (1, 0):
         other.add_pairs([pair(number)])
@@ -164,8 +164,9 @@ def test_folders_stay_inside_the_project(project: Project) -> None:
 def test_create_again(project: Project) -> None:
     project.add_pairs([pair()])
     assert list(Project.create(project.root, project.settings).pairs())
-    other = project.settings.model_copy(update={"fps": 24.0, "seed": 3})
-    with pytest.raises(UserError, match=r"other settings: fps \(8.0 there, 24.0 asked\), seed \(0 there, 3 asked\)"):
+    other = project.settings.model_copy(update={"fps": 24.0, "frames": 17})
+    told = r"other settings: frames \(33 there, 17 asked\), fps \(8.0 there, 24.0 asked\)"
+    with pytest.raises(UserError, match=told):
         Project.create(project.root, other)
 
 

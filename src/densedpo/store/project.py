@@ -40,7 +40,6 @@ class ProjectSettings(Settings):
     frames: int = Field(default=33, gt=0, description="Frames of all clips.")
     fps: float = Field(default=8.0, gt=0, description="Frames a second of all clips.")
     segment_seconds: float = Field(default=1.0, gt=0, description="Seconds that one label covers.")
-    seed: int = Field(default=0, ge=0, description="Seed of the project.")
     database: str | None = Field(
         default=None, description="URL of a PostgreSQL server; project.db in the folder if not given."
     )
