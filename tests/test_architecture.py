@@ -15,8 +15,8 @@ FLOORS = (
     {"store", "video", "stats"},
     {"tinyworld", "judges", "diffusion"},
     {"losses", "models"},
-    {"ingest", "pairs", "labels", "training", "evaluation", "report"},
-    {"cli", "demo", "doctor", "__main__"},
+    {"ingest", "pairs", "labels", "annotate", "training", "evaluation", "report"},
+    {"cli", "demo", "doctor", "gates", "__main__"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # The arrows allowed between rooms of one floor. None may ever join two stages.
@@ -26,9 +26,10 @@ SIDEWAYS = {
     ("judges", "tinyworld"),
     ("cli", "demo"),
     ("cli", "doctor"),
+    ("cli", "gates"),
     ("__main__", "cli"),
 }
-LIGHT = ("store", "video", "stats", "labels", "ingest")  # what annotators need installs without torch
+LIGHT = ("store", "video", "stats", "labels", "ingest", "annotate")  # what annotators need installs without torch
 
 
 def imported_modules(file: Path, package: Path) -> Iterator[tuple[int, str]]:

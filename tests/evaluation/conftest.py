@@ -23,9 +23,10 @@ def give_adapter(project: Project, random_wan_folder: Path) -> GiveAdapter:
     """A function that makes a finished training run whose weights are `size` large; 0 is an untrained adapter."""
 
     def give(run: str, size: float) -> None:
-        denoiser = load_model(str(random_wan_folder)).denoiser
+        model = load_model(str(random_wan_folder))
+        denoiser = model.denoiser
         draws = torch.Generator().manual_seed(1)
-        for parameter in add_adapter(denoiser, rank=2, alpha=2.0, seed=0):
+        for parameter in add_adapter(denoiser, model.lora_targets, rank=2, alpha=2.0, seed=0):
             parameter.data += size * torch.randn(parameter.shape, generator=draws)
         save_adapter(denoiser, project.run_folder(run) / "adapter", {})
 

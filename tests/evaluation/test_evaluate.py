@@ -188,7 +188,7 @@ def test_prompts_that_cannot_be_scored_are_refused_before_any_work(
 
 def test_a_video_depends_on_its_prompt_and_seed_and_not_on_its_batch(project: Project) -> None:
     model = load_model(project.settings.model)
-    studio = Studio(model, project.settings, model.sigmas(2), 3.0, 0)
+    studio = Studio(model, project.settings, model.sigmas(2), 3.0, None, 0)
     shots = [Shot(STAR, 0, 0), Shot(STAR, 0, 1), Shot(CROSS, 1, 0)]
     together = studio.videos(shots).astype(int)
     alone = studio.videos([dataclasses.replace(shots[2], prompt_index=5), shots[0]]).astype(int)

@@ -44,13 +44,13 @@ def _adapters(model: WanModel) -> list[str]:
 
 def perturbed(model: WanModel, rank: int = 4, alpha: float = 4.0) -> None:
     """Put an adapter with random weights on the model, as if it had been trained hard."""
-    for i, parameter in enumerate(lora.add_adapter(model.denoiser, rank, alpha, seed=0)):
+    for i, parameter in enumerate(lora.add_adapter(model.denoiser, model.lora_targets, rank, alpha, seed=0)):
         parameter.data = 0.2 * noise(tuple(parameter.shape), "perturbed", i)
 
 
 def test_a_fresh_adapter_changes_no_bit(model: WanModel, predict: Callable[[], Tensor]) -> None:
     base = predict()
-    parameters = lora.add_adapter(model.denoiser, 4, 4.0, seed=0)
+    parameters = lora.add_adapter(model.denoiser, model.lora_targets, 4, 4.0, seed=0)
     assert torch.equal(predict(), base)
     layers = [n for n, m in model.denoiser.named_modules() if n.startswith("blocks.") and n.endswith("base_layer")]
     assert len(parameters) == 2 * len(layers) == 2 * 2 * 10  # A and B; two blocks of two attentions and an MLP
@@ -98,7 +98,7 @@ def test_its_start_is_a_function_of_the_seed_alone(model: WanModel) -> None:
     states = []
     for seed in (0, 1, 0):
         before = torch.random.get_rng_state()
-        with lora.fresh_adapter(model.denoiser, 4, 4.0, seed):
+        with lora.fresh_adapter(model.denoiser, model.lora_targets, 4, 4.0, seed):
             states.append(lora.adapter_state(model.denoiser))
         assert torch.equal(torch.random.get_rng_state(), before)
         torch.randn(3)
@@ -112,7 +112,7 @@ def test_its_state_can_be_put_back(model: WanModel, predict: Callable[[], Tensor
     perturbed(model)
     tuned, state = predict(), lora.adapter_state(model.denoiser)
     model.denoiser.unload_lora()  # type: ignore[operator]
-    lora.add_adapter(model.denoiser, 4, 4.0, seed=1)
+    lora.add_adapter(model.denoiser, model.lora_targets, 4, 4.0, seed=1)
     assert not torch.equal(predict(), tuned)
     lora.restore_adapter_state(model.denoiser, state)
     assert torch.equal(predict(), tuned)

@@ -12,7 +12,7 @@ from densedpo.diffusion.seeds import noise
 from densedpo.models.encoded import clip_latents, conditioning, latents_file
 from densedpo.models.wan import WanModel
 from densedpo.pairs import PairSettings
-from densedpo.pairs.generate import PairResult, generate_pairs
+from densedpo.pairs.generate import PairResult, generate_pairs, latent_distance
 from densedpo.pairs.recipe import plan
 from densedpo.store.project import Project
 from densedpo.video.io import read_video
@@ -77,8 +77,13 @@ def test_an_independent_pair_starts_from_noise_alone(project: Project, motionles
 
 def test_the_distance_is_the_mean_absolute_difference_of_the_latents() -> None:
     a, b = torch.zeros(2, 1, 1, 2, 2), torch.tensor([1.0, -1.0, 3.0, 1.0]).view(1, 1, 1, 2, 2).expand(2, 1, 1, 2, 2)
-    nothing = np.zeros(0, dtype=np.uint8)
-    assert PairResult(a, b, nothing, nothing).distance.tolist() == [1.5, 1.5]
+    assert latent_distance(a, b, 0).tolist() == [1.5, 1.5]
+
+
+def test_padding_frames_do_not_count_in_the_distance() -> None:
+    a, b = torch.zeros(1, 2, 3, 1, 1), torch.zeros(1, 2, 3, 1, 1)
+    b[:, :, 0], b[:, :, 2] = 100.0, 4.0
+    assert latent_distance(a, b, 1).tolist() == [2.0]
 
 
 def test_a_pair_made_in_a_batch_is_the_pair_made_alone(project: Project, model: WanModel) -> None:

@@ -24,7 +24,8 @@ def test_it_is_small_and_holds_no_pickles() -> None:
 
 def test_diffusers_loads_and_samples_it_and_ours_is_equal() -> None:
     caption = "a red circle moves horizontally on a black background"
-    start = noise((8, 9, 6, 6), "test")[None]
+    model = load_model("tinyworld")
+    start = noise(model.latent_shape(33, 48, 48), "test")[None]
     pipeline = WanPipeline.from_pretrained(FOLDER, dtype=torch.float32)
     pipeline.set_progress_bar_config(disable=True)
     theirs = pipeline(
@@ -38,7 +39,6 @@ def test_diffusers_loads_and_samples_it_and_ours_is_equal() -> None:
         max_sequence_length=24,
         output_type="latent",
     ).frames
-    model = load_model("tinyworld")
     positive, negative = model.encode_text([caption]), model.encode_text([""])
     ours = sample(model, start, [model.sigmas(4)], positive, negative, 3.0)
     assert torch.linalg.norm(ours - theirs) <= 1e-5 * torch.linalg.norm(theirs)
@@ -48,7 +48,7 @@ def test_diffusers_loads_and_samples_it_and_ours_is_equal() -> None:
 def scored() -> list:  # type: ignore[type-arg]
     """Sixteen held-out captions, drawn and scored."""
     model, captions = load_model("tinyworld"), held_out()[:16]
-    start = torch.stack([noise((8, 9, 6, 6), "test", caption) for caption in captions])
+    start = torch.stack([noise(model.latent_shape(33, 48, 48), "test", caption) for caption in captions])
     schedule = [model.sigmas(model.defaults.steps)] * len(captions)
     positive, negative = model.encode_text(captions), model.encode_text([""] * len(captions))
     videos = model.decode(sample(model, start, schedule, positive, negative, model.defaults.guidance))

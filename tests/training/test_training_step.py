@@ -17,6 +17,7 @@ from densedpo.diffusion.seeds import generator
 from densedpo.store.project import Project
 from densedpo.training import TrainSettings
 from densedpo.training.data import batch_order
+from densedpo.training.errors import draw_sigma, frame_errors
 from densedpo.training.loop import train
 from small_projects import LATENT_SHAPE, empty_project, give_labels, model_at, plant_pair
 
@@ -140,3 +141,20 @@ def test_the_log_says_what_a_step_saw(trained: Callable[[dict[str, object]], Pat
     assert [rows[0][key] for key in ("winner_delta", "loser_delta")] == pytest.approx([0, 0], abs=1e-6)
     assert abs(rows[2]["winner_delta"]) > 1e-5 < abs(rows[2]["loser_delta"])
     assert all(row["grad_norm"] > 0 and row["seconds"] > 0 for row in rows)
+
+
+def test_padding_frames_count_in_no_error() -> None:
+    target = torch.zeros(1, 2, 3, 2, 2)
+    prediction = torch.zeros(1, 2, 3, 2, 2)
+    prediction[:, :, 0], prediction[:, 0, 1], prediction[:, :, 2] = 100.0, 2.0, 3.0
+    assert frame_errors(prediction, target, 0).tolist() == [[10_000.0, 2.0, 9.0]]
+    assert frame_errors(prediction, target, 1).tolist() == [[2.0, 9.0]]
+
+
+def test_noise_levels_stay_where_the_trained_expert_works() -> None:
+    keys = [str(number) for number in range(200)]
+    everywhere, low = draw_sigma(keys, 3, SETTINGS), draw_sigma(keys, 3, SETTINGS, (0.2, 0.6))
+    inside = (everywhere >= 0.2) & (everywhere < 0.6)
+    assert 0.1 < inside.float().mean() < 0.9
+    assert torch.equal(everywhere[inside], low[inside])  # only those outside are drawn again
+    assert ((low >= 0.2) & (low < 0.6)).all()

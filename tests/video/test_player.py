@@ -9,7 +9,18 @@ from footage import psnr, shapes
 from PIL import Image
 
 from densedpo.video.io import probe, read_video
-from densedpo.video.player import GAP_GREY, contact_sheet, poster, side_by_side, upscale
+from densedpo.video.player import (
+    BITS,
+    CELL,
+    GAP_GREY,
+    STRIP,
+    contact_sheet,
+    numbered,
+    numbered_layout,
+    poster,
+    side_by_side,
+    upscale,
+)
 
 
 def test_side_by_side_holds_both_sides_and_the_gap(tmp_path: Path) -> None:
@@ -33,6 +44,43 @@ def test_tiny_clips_are_enlarged_until_people_can_see_them(tmp_path: Path) -> No
 def test_sides_of_unequal_shape_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"right: expected the shape of left \(3, 48, 48, 3\), got \(2, 48, 48, 3\)"):
         side_by_side(tmp_path / "a.mp4", shapes(3), shapes(2), 8)
+
+
+def test_numbered_frames_bear_their_number_beside_each_side(tmp_path: Path) -> None:
+    left, right = shapes(300, seed=1), shapes(300, seed=2)  # more than 255: the number needs more than a byte
+    numbered(tmp_path / "a.mp4", [left, right], 8)
+    frames, fps = read_video(tmp_path / "a.mp4")
+    layout = numbered_layout(48, 48)
+    assert (layout.scale, layout.width, layout.height) == (8, 384, 384)
+    assert frames.shape == (300, 384, 2 * (STRIP + 384), 3) and fps == 8
+    for start, side in ((STRIP, left), (2 * STRIP + 384, right)):
+        assert psnr(frames[:, 3::8, start + 3 : start + 384 : 8], side) > 38
+        cells = frames[:, CELL // 2 : (BITS + 1) * CELL : CELL, start - STRIP // 2].mean(axis=2) > 128
+        assert np.array_equal(cells[:, :BITS] @ (1 << np.arange(BITS)), np.arange(300))
+        assert (cells.sum(axis=1) % 2 == 1).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [((48, 48), (8, 384, 384)), ((512, 288), (1, 512, 288)), ((33, 21), (18, 594, 378)), ((833, 481), (1, 834, 482))],
+)
+def test_sides_are_comfortable_and_even(size: tuple[int, int], expected: tuple[int, int, int]) -> None:
+    layout = numbered_layout(*size)
+    assert (layout.scale, layout.width, layout.height) == expected
+    assert layout.height >= (BITS + 1) * CELL
+
+
+def test_numbered_sides_of_odd_size_are_padded(tmp_path: Path) -> None:
+    video = np.full((2, 257, 301, 3), 90, dtype=np.uint8)
+    numbered(tmp_path / "a.mp4", [video], 8)
+    frames, _ = read_video(tmp_path / "a.mp4")
+    assert frames.shape == (2, 258, STRIP + 302, 3)
+    assert np.abs(frames[:, :, STRIP + 2 :].astype(int) - 90).max() <= 3
+
+
+def test_numbered_sides_of_unequal_shape_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="sides: expected one shape"):
+        numbered(tmp_path / "a.mp4", [shapes(3), shapes(2)], 8)
 
 
 def test_upscale_repeats_pixels_and_never_shrinks() -> None:

@@ -19,6 +19,7 @@ from densedpo.errors import UserError
 # an example of its use.
 COMMANDS = {
     "demo": ("demo_command", "Show the whole loop on the embedded tiny world.", "densedpo demo --out demo --quick"),
+    "models": ("families_command", "List the models that can be trained.", "densedpo models --json"),
     "init": ("project_commands", "Make a project: one folder, one database.", "densedpo init my-project"),
     "ingest": ("project_commands", "Take real, captioned clips into a project.", "densedpo ingest my-project my-clips"),
     "encode": ("model_commands", "Encode clips and captions ahead.", "densedpo encode my-project"),
@@ -35,6 +36,11 @@ COMMANDS = {
         "label_commands",
         "Let the tiny world's simulated annotator label the pairs.",
         "densedpo label oracle my-project",
+    ),
+    "annotate": (
+        "annotate_commands",
+        "Let people label pairs in the browser.",
+        "densedpo annotate my-project",
     ),
     "evaluate": ("result_commands", "Compare tuned models with the base model.", "densedpo evaluate my-project"),
     "report": ("result_commands", "Write one page about all of it.", "densedpo report my-project"),

@@ -1,27 +1,34 @@
 """The commands that run a model: encode, preview-eta, pairs, train."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from densedpo.cli.command import ProjectFolder, Result, command, console
 from densedpo.errors import UserError
+from densedpo.models.settings import LoadSettings
 from densedpo.pairs.settings import PairSettings, PreviewSettings
 from densedpo.store.project import Project
 from densedpo.training.settings import TrainSettings
 
+if TYPE_CHECKING:
+    from densedpo.diffusion.protocol import VideoModel
+
 DryRun = Annotated[bool, Parameter(negative="", help="Say what would be done and what it would cost; do nothing.")]
+Loading = Annotated[LoadSettings, Parameter(name="*", group="Loading the model", help="How the model is loaded.")]
+AS_PUBLISHED = LoadSettings()
 
 
 @command
-def encode(project: ProjectFolder) -> Result:
+def encode(project: ProjectFolder, *, loading: Loading = AS_PUBLISHED) -> Result:
     """Encode all clips and captions into the project's cache."""
     from densedpo.models import load_model
     from densedpo.pairs.encode import encode as run
 
     opened = Project.open(project)
-    clips, prompts = run(opened, load_model(opened.settings.model))
+    clips, prompts = run(opened, load_model(opened.settings.model, loading))
     console.print(f"{project}: {clips} clips and {prompts} prompts encoded", markup=False)
     return {"clips": clips, "prompts": prompts}
 
@@ -32,6 +39,7 @@ def preview_eta(
     settings: PreviewSettings,
     *,
     out: Annotated[Path | None, Parameter(help="The PNG to write; PROJECT/preview-eta.png if not given.")] = None,
+    loading: Loading = AS_PUBLISHED,
 ) -> Result:
     """Show what different noise levels do to a few clips, before thousands of pairs are paid for."""
     from densedpo.models import load_model
@@ -39,7 +47,7 @@ def preview_eta(
 
     opened = Project.open(project)
     path = out or opened.root / "preview-eta.png"
-    cells = run(opened, load_model(opened.settings.model), settings, path)
+    cells = run(opened, load_model(opened.settings.model, loading), settings, path)
     for eta in sorted(settings.etas):
         row = [cell for cell in cells if cell.eta == eta]
         apart = sum(cell.distance for cell in row) / len(row)
@@ -50,14 +58,16 @@ def preview_eta(
 
 
 @command
-def pairs(project: ProjectFolder, settings: PairSettings, *, dry_run: DryRun = False) -> Result:
+def pairs(
+    project: ProjectFolder, settings: PairSettings, *, dry_run: DryRun = False, loading: Loading = AS_PUBLISHED
+) -> Result:
     """Make aligned pairs from the project's clips."""
     from densedpo.models import load_model
     from densedpo.pairs.make import make_pairs, remaining
     from densedpo.pairs.recipe import schedule
 
     opened = Project.open(project)
-    model = load_model(opened.settings.model)
+    model = load_model(opened.settings.model, loading)
     if dry_run:
         recipes = [recipe for batch in remaining(opened, model, settings) for _, recipe in batch]
         branches = [2 if recipe["guidance"] > 1 else 1 for recipe in recipes]
@@ -80,6 +90,7 @@ def train(
     *,
     name: Annotated[str | None, Parameter(help="The run's name; the method if not given.")] = None,
     dry_run: DryRun = False,
+    loading: Loading = AS_PUBLISHED,
 ) -> Result:
     """Train a LoRA adapter from the labels into runs/NAME."""
     from densedpo.models import load_model
@@ -87,7 +98,7 @@ def train(
     from densedpo.training.loop import train as run
 
     opened = Project.open(project)
-    model = load_model(opened.settings.model)
+    model = load_model(opened.settings.model, loading)
     chosen = name or settings.method
     if chosen == "base":
         raise UserError("a run cannot be named base: that is what the evaluation calls the model without an adapter")
@@ -98,6 +109,7 @@ def train(
             f"warning: {foreign} pairs were made by other weights than those being trained; expect a weaker effect",
             markup=False,
         )
+    _tell_expert(model, loading.expert, [example.pair.eta for example in dataset.examples])
     left_out = "".join(f"; {count} left out {reason}" for reason, count in dataset.left_out.items())
     console.print(f"{chosen}: {settings.method} on {len(dataset.examples)} pairs{left_out}", markup=False)
     console.print(
@@ -111,3 +123,21 @@ def train(
         f"{chosen}: {report.steps} steps in {report.seconds:.0f} s; adapter in {report.adapter}", markup=False
     )
     return {**vars(report), "run": chosen}
+
+
+def _tell_expert(model: "VideoModel", expert: str, etas: Sequence[float | None]) -> None:
+    """Of a model with two experts, say which is trained, and warn of guided pairs that it never shaped."""
+    from densedpo.diffusion.protocol import served_sigmas
+
+    if model.defaults.boundary is None:
+        return
+    low, high = served_sigmas(model)
+    levels = f"noise levels from {low:g} to {min(high, 1.0):g}"
+    console.print(f"this model has two experts: training the {expert}-noise one, of {levels} (--expert)", markup=False)
+    untouched = sum(eta is not None and eta < low for eta in etas)
+    if untouched:
+        console.print(
+            f"warning: {untouched} guided pairs start below {low:g}, where the {expert}-noise expert never works: they "
+            "teach it little; train the other with --expert low",
+            markup=False,
+        )

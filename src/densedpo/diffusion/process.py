@@ -22,6 +22,10 @@ class Process(Protocol):
         """The noisy latents at level sigma."""
         ...
 
+    def nearest(self, sigma_B: Tensor) -> Tensor:
+        """The nearest noise levels that the process has; a discrete process has only so many."""
+        ...
+
     def target(self, clean_BCFHW: Tensor, noise_BCFHW: Tensor, sigma_B: Tensor) -> Tensor:
         """What the network should predict there."""
         ...
@@ -41,6 +45,10 @@ class RectifiedFlow:
         """x_t = (1 - t) x + t eps."""
         t = per_sample(sigma_B, clean_BCFHW)
         return (1 - t) * clean_BCFHW + t * noise_BCFHW
+
+    def nearest(self, sigma_B: Tensor) -> Tensor:
+        """Every level in [0, 1] is one of rectified flow's."""
+        return sigma_B
 
     def target(self, clean_BCFHW: Tensor, noise_BCFHW: Tensor, sigma_B: Tensor) -> Tensor:
         """v = eps - x, at every t."""

@@ -37,7 +37,10 @@ class Conditioning:
 
 @dataclass(frozen=True)
 class SamplingDefaults:
-    """How a model is meant to be sampled and sized, as its makers publish it."""
+    """How a model is meant to be sampled and sized, as its makers publish it.
+
+    Models with two experts (Wan 2.2 A14B) change over at the noise level `boundary`; `guidance_2` is the scale below.
+    """
 
     steps: int
     guidance: float
@@ -46,6 +49,8 @@ class SamplingDefaults:
     height: int
     frames: int
     fps: float
+    guidance_2: float | None = None
+    boundary: float | None = None
 
 
 class VideoModel(Protocol):
@@ -57,7 +62,9 @@ class VideoModel(Protocol):
     denoiser: torch.nn.Module
     process: Process
     temporal_factor: int
+    padding_frames: int  # leading latent frames that stand for no frame of the clip, and count in no loss
     defaults: SamplingDefaults
+    lora_targets: Sequence[str]  # names within `denoiser` of the linear layers that an adapter goes on by default
 
     def encode_text(self, prompts: Sequence[str]) -> Conditioning:
         """Prompts to what the denoiser is conditioned on, one row each."""
@@ -75,10 +82,29 @@ class VideoModel(Protocol):
         """The denoiser's prediction in float32, where `noisy_BCFHW` is; with gradients if they are enabled."""
         ...
 
-    def sigmas(self, steps: int) -> Tensor:
-        """The model's own schedule for so many steps, `[steps + 1]`, descending to 0."""
+    def sigmas(self, steps: int, shape: Sequence[int] | None = None) -> Tensor:
+        """The model's own schedule for so many steps, `[steps + 1]`, descending to 0.
+
+        `shape` is the latents' `(C, F, H', W')`, of the default size if not given: some families shift by the tokens.
+        """
+        ...
+
+    def training_sigmas(self, uniform_B: Tensor, shape: Sequence[int]) -> Tensor:
+        """Noise levels as the family's official trainers draw them, from uniform numbers in (0, 1).
+
+        `shape` is the latents' `(C, F, H', W')`: some families shift by the number of tokens.
+        """
         ...
 
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """`(C, F, H', W')` for a clip; UserError naming the nearest valid size if the model cannot take it."""
         ...
+
+
+def served_sigmas(model: VideoModel) -> tuple[float, float]:
+    """Noise levels, from the first up to below the second, at which `model.denoiser` is the network that predicts.
+
+    All of them (0 to infinity), unless the model has experts and trains one of them (its attribute `served_sigmas`).
+    """
+    low, high = getattr(model, "served_sigmas", (0.0, float("inf")))
+    return float(low), float(high)

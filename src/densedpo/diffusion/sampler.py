@@ -10,7 +10,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from densedpo.diffusion.memory import memory_is_clear
+from densedpo.diffusion.process import per_sample
 from densedpo.diffusion.protocol import Conditioning, VideoModel
+from densedpo.errors import UserError
 
 
 def guided_prediction(
@@ -20,15 +23,34 @@ def guided_prediction(
     positive: Conditioning,
     negative: Conditioning,
     guidance: float,
+    guidance_2: float | None = None,
 ) -> Tensor:
-    """Classifier-free guidance (arXiv 2207.12598), both branches in one forward: uncond + scale (cond - uncond)."""
+    """Classifier-free guidance (arXiv 2207.12598), both branches in one forward: uncond + scale (cond - uncond).
+
+    `guidance_2`, if given, is the scale below the noise level at which a model's experts change over; as in diffusers'
+    pipelines `guidance` alone decides whether there is guidance at all.
+
+    Raises:
+        UserError: there is a `guidance_2`, but the model has no second expert.
+    """
+    scale = guidance if guidance_2 is None else _scale_by_expert(model, noisy_BCFHW, sigma_B, guidance, guidance_2)
     if guidance <= 1:
         return model.predict(noisy_BCFHW, sigma_B, positive)
     both = model.predict(
         torch.cat([noisy_BCFHW, noisy_BCFHW]), torch.cat([sigma_B, sigma_B]), Conditioning.cat([positive, negative])
     )
     conditional, unconditional = both.chunk(2)
-    return unconditional + guidance * (conditional - unconditional)
+    return unconditional + scale * (conditional - unconditional)
+
+
+def _scale_by_expert(
+    model: VideoModel, noisy_BCFHW: Tensor, sigma_B: Tensor, guidance: float, guidance_2: float
+) -> Tensor:
+    """The guidance scale of each row, shaped to multiply predictions."""
+    boundary = model.defaults.boundary
+    if boundary is None:
+        raise UserError(f"guidance_2 {guidance_2:g} is for models with two experts: leave it out for this one")
+    return per_sample(torch.where(sigma_B < boundary, guidance_2, guidance).to(noisy_BCFHW), noisy_BCFHW)
 
 
 @torch.no_grad()
@@ -39,6 +61,7 @@ def sample(
     positive: Conditioning,
     negative: Conditioning,
     guidance: float,
+    guidance_2: float | None = None,
 ) -> Tensor:
     """Denoise each sample from the first sigma of its own schedule down to 0.
 
@@ -47,8 +70,12 @@ def sample(
         schedules: one descending tensor of sigmas a sample, ending at 0; they may differ in length.
         positive, negative: conditioning, one row a sample.
         guidance: scale; at most 1 means no guidance and half the work.
+        guidance_2: scale of the low-noise expert of a model with two; `guidance` if not given.
 
     Schedules are aligned at their ends; a sample whose schedule is shorter joins when its turn comes.
+
+    Raises:
+        UserError: too little memory; a `guidance_2` for a model with one expert.
     """
     latents = start_BCFHW.clone()
     longest = max(len(s) for s in schedules)
@@ -57,6 +84,9 @@ def sample(
         now = torch.stack([schedules[i][position - longest] for i in rows])
         then = torch.stack([schedules[i][position + 1 - longest] for i in rows])
         current = latents[rows]
-        prediction = guided_prediction(model, current, now, positive.take(rows), negative.take(rows), guidance)
-        latents[rows] = model.process.step(current, prediction, now, then)
+        with memory_is_clear(f"sampling {len(rows)} clips at once"):
+            prediction = guided_prediction(
+                model, current, now, positive.take(rows), negative.take(rows), guidance, guidance_2
+            )
+            latents[rows] = model.process.step(current, prediction, now, then)
     return latents

@@ -98,7 +98,10 @@ def _studio(project: Project, model: VideoModel, settings: EvaluateSettings) -> 
     """How to sample, and the settings with the model's own steps and guidance filled in."""
     steps = model.defaults.steps if settings.steps is None else settings.steps
     guidance = model.defaults.guidance if settings.guidance is None else settings.guidance
-    studio = Studio(model, project.settings, model.sigmas(steps), guidance, settings.seed)
+    size = project.settings
+    sigmas = model.sigmas(steps, model.latent_shape(size.frames, size.height, size.width))
+    guidance_2 = model.defaults.guidance_2 if settings.guidance is None else None
+    studio = Studio(model, size, sigmas, guidance, guidance_2, settings.seed)
     return studio, settings.model_copy(update={"steps": steps, "guidance": guidance})
 
 

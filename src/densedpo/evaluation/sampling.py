@@ -30,12 +30,13 @@ class Shot:
 
 @dataclass(frozen=True)
 class Studio:
-    """How all contestants make their videos, with one schedule `[steps + 1]`, one guidance scale and one seed."""
+    """How all contestants make their videos, with one schedule `[steps + 1]`, the same guidance and one seed."""
 
     model: VideoModel
     size: ProjectSettings
     sigmas: Tensor
     guidance: float
+    guidance_2: float | None  # of the second expert, for models that have one
     seed: int
 
     def videos(self, shots: Sequence[Shot]) -> NDArray[np.uint8]:
@@ -50,4 +51,4 @@ class Studio:
         positive = model.encode_text(prompts).take([prompts.index(shot.prompt) for shot in shots])
         negative = model.encode_text([model.defaults.negative_prompt]).take([0] * len(shots))
         schedules = [self.sigmas] * len(shots)
-        return model.decode(sample(model, start_BCFHW, schedules, positive, negative, self.guidance))
+        return model.decode(sample(model, start_BCFHW, schedules, positive, negative, self.guidance, self.guidance_2))

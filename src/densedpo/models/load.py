@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
 import pkgutil
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
@@ -12,17 +14,21 @@ from types import ModuleType
 import torch
 
 import densedpo.models
+from densedpo.diffusion.memory import memory_is_clear
 from densedpo.diffusion.protocol import VideoModel
 from densedpo.errors import UserError
+from densedpo.models.pipelines import LoadOptions
+from densedpo.models.settings import LoadSettings
 
 TINYWORLD = "tinyworld"
+HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt"]  # no pickles
 
 
-def model_folder(name_or_path: str) -> Path:
+def model_folder(name_or_path: str, revision: str | None = None) -> Path:
     """The folder of a model given as `tinyworld`, a local folder, or a hub id (downloaded into the usual cache).
 
     Raises:
-        UserError: there is no such folder or hub repository.
+        UserError: there is no such folder, hub repository or revision, or it cannot be fetched.
     """
     if name_or_path == TINYWORLD:
         return Path(str(files("densedpo.tinyworld") / "model"))
@@ -32,15 +38,34 @@ def model_folder(name_or_path: str) -> Path:
         raise UserError(
             f"model {name_or_path!r} is not a folder: give a diffusers folder, a hub id (owner/name), or {TINYWORLD!r}"
         )
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    return _fetched(name_or_path, revision)
 
-    patterns = ["*.json", "*.safetensors", "*.model", "*.txt"]
+
+def _fetched(hub_id: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        LocalEntryNotFoundError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
     try:
-        return Path(snapshot_download(name_or_path, allow_patterns=patterns))
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=HUB_FILES))
+    except GatedRepoError as error:
+        raise UserError(
+            f"model {hub_id!r} is gated: accept its terms on https://huggingface.co/{hub_id}, then `hf auth login`"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise UserError(f"model {hub_id!r} has no revision {revision!r}: give a branch, tag or commit of it") from error
+    except RepositoryNotFoundError as error:
+        raise UserError(
+            f"there is no model {hub_id!r} on the hub that you may see: check the name, or `hf auth login` if private"
+        ) from error
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         raise UserError(
-            f"model {name_or_path!r} could not be fetched from the hub ({type(error).__name__}): "
+            f"model {hub_id!r} could not be fetched from the hub ({type(error).__name__}): "
             "check the name, your network and, for a gated model, `hf auth login`"
         ) from error
 
@@ -54,17 +79,53 @@ def families() -> dict[str, ModuleType]:
     return found
 
 
-def load_model(name_or_path: str, *, device: str | None = None, dtype: torch.dtype | None = None) -> VideoModel:
+@dataclass(frozen=True)
+class Family:
+    """What a family's module says of itself; empty where it says nothing."""
+
+    name: str
+    pipelines: tuple[str, ...]
+    sizes: tuple[str, ...]  # published checkpoints
+    frame_rule: str
+    size_rule: str
+    proven: str  # what was run here, and on what
+
+
+def described_families() -> list[Family]:
+    """All families by name, from the constants `SIZES`, `FRAME_RULE`, `SIZE_RULE` and `PROVEN` of their modules."""
+    modules = {module.__name__.rpartition(".")[2]: module for module in families().values()}
+    return [
+        Family(
+            name,
+            tuple(module.PIPELINES),
+            tuple(getattr(module, "SIZES", ())),
+            *(getattr(module, constant, "") for constant in ("FRAME_RULE", "SIZE_RULE", "PROVEN")),
+        )
+        for name, module in sorted(modules.items())
+    ]
+
+
+def load_model(
+    name_or_path: str,
+    settings: LoadSettings | None = None,
+    *,
+    device: str | None = None,
+    dtype: torch.dtype | None = None,
+) -> VideoModel:
     """Load a text-to-video model: `tinyworld`, a diffusers folder, or a hub id.
 
     Args:
-        device: `cuda` when there is one, else `cpu`.
-        dtype: of denoiser and text encoder; bfloat16 on a GPU, float32 on the CPU. The autoencoder stays in float32.
+        settings: how; as it is published, on the GPU if there is one, if not given.
+        device, dtype: the settings' own in torch's terms; they win.
 
     Raises:
-        UserError: no such model, files of it are missing, or a pipeline class that no family here covers.
+        UserError: no such model, files of it are missing, a pipeline class that no family here covers, only pickled
+            weights, too little memory, or a setting that this machine cannot satisfy.
     """
-    folder = model_folder(name_or_path)
+    changes = {"device": device, "dtype": str(dtype).removeprefix("torch.") if dtype else None}
+    given = {key: value for key, value in changes.items() if value is not None}
+    settings = LoadSettings(**(settings or LoadSettings()).model_dump() | given)
+    folder = model_folder(name_or_path, settings.revision)
     index = folder / "model_index.json"
     if not index.exists():
         raise UserError(f"{folder} holds no model_index.json: give the folder of a whole diffusers pipeline")
@@ -74,10 +135,14 @@ def load_model(name_or_path: str, *, device: str | None = None, dtype: torch.dty
         raise UserError(
             f"{folder} is a {pipeline}, which densedpo cannot train yet: it knows {', '.join(sorted(known))}"
         )
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    dtype = dtype or (torch.float32 if device == "cpu" else torch.bfloat16)
+    options = LoadOptions.of(settings)
     try:
-        model: VideoModel = known[pipeline].load(folder, device=torch.device(device), dtype=dtype)
+        with memory_is_clear(f"loading {name_or_path}"):
+            model: VideoModel = known[pipeline].load(folder, options)
     except OSError as error:
-        raise UserError(f"{folder} is not a whole {pipeline}: {error}; download or copy it again") from error
+        raise UserError(
+            f"{folder} is not a whole {pipeline}: {error}; download or copy it again, with weights as safetensors"
+        ) from error
+    if options.quantise != "none":  # quantised weights are other weights
+        model.model_hash = hashlib.sha256(f"{model.model_hash} {options.quantise}".encode()).hexdigest()[:32]
     return model

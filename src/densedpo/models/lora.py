@@ -6,7 +6,7 @@ alpha = rank by default, so that the update is B A, not a sixteenth of it (PEFT'
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,23 +24,38 @@ from densedpo.files import disk_full_is_clear, put_in_place
 
 ADAPTER = "densedpo"
 WEIGHTS = "pytorch_lora_weights.safetensors"  # the name `pipe.load_lora_weights(folder)` looks for
-PREFIX = "transformer."
+PREFIX = (
+    "transformer."  # of the second expert's adapter too: `pipe.load_lora_weights(..., load_into_transformer_2=True)`
+)
+EXPERT = "densedpo_expert"  # in the header: which of two experts the adapter is for
 
 
-def add_adapter(denoiser: torch.nn.Module, rank: int, alpha: float, seed: int) -> list[torch.nn.Parameter]:
-    """Put a fresh adapter on every linear layer of the transformer blocks and return its parameters.
-
-    A starts random (a function of `seed`), B at zero: the adapted model equals the base until the first step.
-    """
-    targets = [
+def linear_layers(denoiser: torch.nn.Module, *prefixes: str) -> tuple[str, ...]:
+    """Names of all linear layers below the given modules (`blocks.`, `transformer_blocks.`, ...), in model order."""
+    return tuple(
         name
         for name, layer in denoiser.named_modules()
-        if isinstance(layer, torch.nn.Linear) and name.startswith("blocks.")
-    ]
+        if isinstance(layer, torch.nn.Linear) and name.startswith(prefixes)
+    )
+
+
+def add_adapter(
+    denoiser: torch.nn.Module, targets: Sequence[str], rank: int, alpha: float, seed: int
+) -> list[torch.nn.Parameter]:
+    """Put a fresh adapter on the layers named `targets` and return its parameters.
+
+    A starts random (a function of `seed`), B at zero: the adapted model equals the base until the first step.
+
+    Raises:
+        UserError: the denoiser's weights are offloaded layer by layer, where an adapter cannot be trained.
+    """
+    if any(parameter.is_meta for parameter in denoiser.parameters()):
+        raise UserError("a model under --offload sequential cannot be trained: use --offload model or none")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         denoiser.add_adapter(  # type: ignore[operator]
-            LoraConfig(r=rank, lora_alpha=alpha, target_modules=targets, init_lora_weights=True), adapter_name=ADAPTER
+            LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets), init_lora_weights=True),
+            adapter_name=ADAPTER,
         )
     parameters = [p for p in denoiser.parameters() if p.requires_grad]
     for parameter in parameters:
@@ -49,10 +64,12 @@ def add_adapter(denoiser: torch.nn.Module, rank: int, alpha: float, seed: int) -
 
 
 @contextmanager
-def fresh_adapter(denoiser: torch.nn.Module, rank: int, alpha: float, seed: int) -> Iterator[list[torch.nn.Parameter]]:
+def fresh_adapter(
+    denoiser: torch.nn.Module, targets: Sequence[str], rank: int, alpha: float, seed: int
+) -> Iterator[list[torch.nn.Parameter]]:
     """A new adapter, as `add_adapter` makes it, for as long as the block lasts; before and after it there is none."""
     try:
-        yield add_adapter(denoiser, rank, alpha, seed)
+        yield add_adapter(denoiser, targets, rank, alpha, seed)
     finally:
         denoiser.unload_lora()  # type: ignore[operator]
 
@@ -88,6 +105,8 @@ def save_adapter(denoiser: torch.nn.Module, folder: Path, metadata: dict[str, st
     values: dict[str, Any] = denoiser.peft_config[ADAPTER].to_dict()  # type: ignore[index, union-attr]
     config = {PREFIX + k: sorted(v) if isinstance(v, set) else v for k, v in values.items()}
     header = {"format": "pt", LORA_ADAPTER_METADATA_KEY: json.dumps(config, indent=2, sort_keys=True)} | metadata
+    if hasattr(denoiser, "expert"):
+        header[EXPERT] = str(denoiser.expert)
     target, temporary = folder / WEIGHTS, folder / (WEIGHTS + ".tmp")
     with disk_full_is_clear(target):
         save_file(tensors, temporary, metadata=header)
@@ -99,13 +118,18 @@ def load_adapter(denoiser: torch.nn.Module, folder: Path) -> None:
     """Load an adapter that `save_adapter` wrote onto a denoiser that has none.
 
     Raises:
-        UserError: the folder holds no adapter, a damaged one, or one for another architecture.
+        UserError: the folder holds no adapter, a damaged one, or one for another architecture or expert.
     """
     if not (folder / WEIGHTS).exists():
         raise UserError(f"{folder} holds no adapter ({WEIGHTS}): give the `adapter` folder of a training run")
     other = f"the adapter in {folder} was made for another model: load it with the base model it names"
-    if not _layers_in(folder / WEIGHTS) <= {PREFIX + name for name, _ in denoiser.named_modules()}:
+    layers, expert = _layers_in(folder / WEIGHTS)
+    if not layers <= {PREFIX + name for name, _ in denoiser.named_modules()}:
         raise UserError(other)  # diffusers would load what fits, be it nothing, and only log the rest
+    if expert and expert != getattr(denoiser, "expert", expert):
+        raise UserError(
+            f"the adapter in {folder} is for the {expert}-noise expert: load the model with --expert {expert}"
+        )
     try:
         denoiser.load_lora_adapter(  # type: ignore[operator]
             str(folder), prefix=PREFIX.rstrip("."), adapter_name=ADAPTER, weight_name=WEIGHTS, local_files_only=True
@@ -116,11 +140,11 @@ def load_adapter(denoiser: torch.nn.Module, folder: Path) -> None:
     denoiser.requires_grad_(False)
 
 
-def _layers_in(path: Path) -> set[str]:
-    """The layers that the weights in a file adapt, by their names in the file."""
+def _layers_in(path: Path) -> tuple[set[str], str | None]:
+    """The layers that the weights in a file adapt, by their names in the file, and the expert it is for, if any."""
     try:
         with safe_open(path, framework="pt") as file:
-            return {name.split(".lora_")[0] for name in sorted(file.keys())}
+            return {name.split(".lora_")[0] for name in sorted(file.keys())}, (file.metadata() or {}).get(EXPERT)
     except SafetensorError as error:
         raise UserError(f"{path} is damaged ({error}): train again, or copy the file again") from error
 

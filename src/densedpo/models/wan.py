@@ -1,4 +1,8 @@
-"""Wan text-to-video models (`WanPipeline`): rectified flow, UMT5 text, causal autoencoder with factors 4 and 8.
+"""Wan text-to-video models (`WanPipeline`): rectified flow, UMT5 text, a causal autoencoder.
+
+Wan 2.1 T2V and Wan 2.2 T2V A14B (autoencoder factors 4 and 8), Wan 2.2 TI2V 5B (4 and 16). A14B has two denoisers of
+the same build: one for noise levels from `boundary_ratio` up, one for those below. A guided pair starts at eta, at most
+0.8 by default, below A14B's 0.875: it never meets the high-noise expert, so the low-noise one is trained by default.
 
 Shapes: B batch, C channels, F latent frames, H height, W width, L tokens, D text width.
 """
@@ -6,24 +10,36 @@ Shapes: B batch, C channels, F latent frames, H height, W width, L tokens, D tex
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import diffusers.utils.logging
 import numpy as np
 import torch
-import transformers.utils.logging
 from diffusers import FlowMatchEulerDiscreteScheduler, WanPipeline
+from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 from numpy.typing import NDArray
 from torch import Tensor
 
+from densedpo.diffusion.memory import memory_is_clear
 from densedpo.diffusion.process import RectifiedFlow
 from densedpo.diffusion.protocol import Conditioning, SamplingDefaults
 from densedpo.errors import UserError
+from densedpo.models.clips import clips_to_tensor, latent_grid, tensor_to_clips
 from densedpo.models.identity import weights_hash
+from densedpo.models.lora import linear_layers
+from densedpo.models.pipelines import LoadOptions, load_pipeline, side_defaults
+from densedpo.models.t5 import warn_if_truncated
+from densedpo.models.wan_vae import decode_clips, encode_clips
 
 PIPELINES = ("WanPipeline",)
+SIZES = ("2.1 T2V 1.3B", "2.1 T2V 14B", "2.2 T2V A14B (two experts)", "2.2 TI2V 5B (text to video)")
+FRAME_RULE = "1 + 4k"
+SIZE_RULE = "multiples of 16; TI2V 5B: of 32"
+PROVEN = (
+    "sampling with Euler and encoding equal diffusers' on tiny random weights of all three builds, adapters on those "
+    "of 2.1 and A14B, guided members (video to video) on those of 2.1; the embedded tiny model goes from clips to "
+    "report; published weights were not run here"
+)
 
 # From the official repository's generate.py and the diffusers model card of Wan 2.1.
 OFFICIAL_NEGATIVE_PROMPT = (
@@ -42,37 +58,54 @@ OFFICIAL_DEFAULTS = {
     "fps": 16.0,
     "max_sequence_length": 512,
 }
-SIDE_FILE = "densedpo.json"  # a model folder's own defaults, where they differ from the official ones
+# From wan/configs/wan_t2v_A14B.py and wan_ti2v_5B.py of the official repository of Wan 2.2.
+OFFICIAL_A14B = OFFICIAL_DEFAULTS | {"steps": 40, "guidance": 4.0, "guidance_2": 3.0, "width": 1280, "height": 720}
+OFFICIAL_TI2V_5B = OFFICIAL_DEFAULTS | {"width": 1280, "height": 704, "frames": 121, "fps": 24.0}
 
 
 class WanModel:
-    """A Wan checkpoint as a `VideoModel`."""
+    """A Wan checkpoint as a `VideoModel`.
+
+    `denoiser` is the network that is trained: of two experts the one that the options name. `predict` uses for each row
+    the expert of its noise level. The denoiser carries that expert's name, so that its adapter cannot go on the other.
+    """
 
     process = RectifiedFlow()
+    padding_frames = 0
 
-    def __init__(self, folder: Path, pipeline: WanPipeline, defaults: dict[str, object]) -> None:
+    def __init__(self, folder: Path, pipeline: WanPipeline, options: LoadOptions) -> None:
         self.folder = folder
         self.pipeline = pipeline
-        self.denoiser: torch.nn.Module = pipeline.transformer
-        self.dtype: torch.dtype = pipeline.transformer.dtype  # of most weights: some of Wan's stay in float32
-        self.denoiser.requires_grad_(False).eval()
-        self.model_hash = weights_hash(folder, ("transformer", "text_encoder", "tokenizer", "scheduler"))
+        self.device = options.device
+        self.dtype = options.dtype  # of most weights: some of Wan's stay in float32
+        self.boundary: float | None = pipeline.config.boundary_ratio
+        low = pipeline.transformer if self.boundary is None else pipeline.transformer_2
+        self.experts: dict[str, torch.nn.Module] = {"high": pipeline.transformer, "low": low}
+        self.denoiser: torch.nn.Module = self.experts[options.expert]
+        self.served_sigmas = (0.0, float("inf"))
+        if self.boundary is not None:
+            self.denoiser.expert = options.expert  # type: ignore[assignment]
+            self.served_sigmas = (0.0, self.boundary) if options.expert == "low" else (self.boundary, float("inf"))
+        # Attention and feed-forward of all blocks, as musubi-tuner and diffusion-pipe (all linear layers of
+        # WanAttentionBlock) and DiffSynth-Studio's examples (q, k, v, o, ffn.0, ffn.2) have it.
+        self.lora_targets = linear_layers(self.denoiser, "blocks.")
+        self.model_hash = weights_hash(
+            folder, ("transformer", "transformer_2", "text_encoder", "tokenizer", "scheduler")
+        )
         self.vae_hash = weights_hash(folder, ("vae",))
-        self.vae = pipeline.vae.requires_grad_(False).eval()
+        self.vae = pipeline.vae
         self.temporal_factor = int(self.vae.config.scale_factor_temporal)
         self.spatial_factor = int(self.vae.config.scale_factor_spatial)
-        values = OFFICIAL_DEFAULTS | defaults
+        values = {"boundary": self.boundary} | _official_defaults(pipeline) | side_defaults(folder)
         self.max_sequence_length = int(str(values.pop("max_sequence_length")))
-        self.defaults = SamplingDefaults(**values)  # type: ignore[arg-type]
+        self.defaults = SamplingDefaults(**values)
         self._scheduler = FlowMatchEulerDiscreteScheduler(shift=_flow_shift(pipeline.scheduler.config))
-
-    @property
-    def device(self) -> torch.device:
-        return next(self.denoiser.parameters()).device
 
     @torch.no_grad()
     def encode_text(self, prompts: Sequence[str]) -> Conditioning:
-        """UMT5 embeddings exactly as `WanPipeline` makes them, zero beyond each prompt's end."""
+        """UMT5 embeddings exactly as `WanPipeline` makes them, zero beyond each prompt's end; warns of cut captions."""
+        cleaned = [prompt_clean(prompt) for prompt in prompts]
+        warn_if_truncated(self.pipeline.tokenizer, cleaned, self.max_sequence_length)
         embeddings_BLD, _ = self.pipeline.encode_prompt(
             list(prompts), do_classifier_free_guidance=False, max_sequence_length=self.max_sequence_length
         )
@@ -81,52 +114,71 @@ class WanModel:
     @torch.no_grad()
     def encode(self, video: NDArray[np.uint8]) -> Tensor:
         """Clips `[B, T, H, W, 3]` to normalised latents `[B, C, F, H', W']`: the posterior's mean."""
-        pixels = torch.from_numpy(np.ascontiguousarray(video)).to(self.device, torch.float32) / 127.5 - 1
-        posterior = self.vae.encode(pixels.permute(0, 4, 1, 2, 3)).latent_dist
         mean, std = self._latent_statistics()
-        return torch.as_tensor((posterior.mode() - mean) / std)
+        with memory_is_clear(f"encoding {len(video)} clips at once"):
+            return (encode_clips(self.vae, clips_to_tensor(video, self.device)) - mean) / std
 
     @torch.no_grad()
     def decode(self, latents_BCFHW: Tensor) -> NDArray[np.uint8]:
         """Normalised latents to clips `[B, T, H, W, 3]` in 0..255."""
         mean, std = self._latent_statistics()
-        decoded = self.vae.decode(latents_BCFHW.to(self.device, torch.float32) * std + mean).sample
-        pixels = ((decoded.permute(0, 2, 3, 4, 1) + 1) * 127.5).round().clamp(0, 255)
-        return np.asarray(pixels.to(torch.uint8).contiguous().cpu().numpy(), dtype=np.uint8)
+        with memory_is_clear(f"decoding {len(latents_BCFHW)} clips at once"):
+            return tensor_to_clips(decode_clips(self.vae, latents_BCFHW.to(self.device, torch.float32) * std + mean))
 
     def predict(self, noisy_BCFHW: Tensor, sigma_B: Tensor, conditioning: Conditioning) -> Tensor:
         """The velocity, in float32, where the latents are; the network is told 1000 sigma (sigma after any shift)."""
-        text_BLD = conditioning.tensors["text"].to(self.device, self.dtype)
-        out = self.denoiser(
+        if self.boundary is None:
+            return self._run(self.denoiser, noisy_BCFHW, sigma_B, conditioning)
+        is_low_B = (sigma_B < self.boundary).cpu()
+        parts, order = [], []
+        for name, of_expert_B in (("high", ~is_low_B), ("low", is_low_B)):
+            rows = of_expert_B.nonzero().flatten()
+            if len(rows):
+                noisy, sigma = noisy_BCFHW[rows.to(noisy_BCFHW.device)], sigma_B[rows.to(sigma_B.device)]
+                parts.append(self._run(self.experts[name], noisy, sigma, conditioning.take(rows)))
+                order.append(rows)
+        return torch.cat(parts)[torch.cat(order).argsort().to(noisy_BCFHW.device)]
+
+    def _run(self, expert: torch.nn.Module, noisy_BCFHW: Tensor, sigma_B: Tensor, conditioning: Conditioning) -> Tensor:
+        # TI2V 5B takes a timestep for every token, for the sake of a given first frame; without one all tokens have
+        # the same, and one timestep for each clip gives the same numbers for less memory.
+        out = expert(
             hidden_states=noisy_BCFHW.to(self.device, self.dtype),
             timestep=(sigma_B * 1000).to(self.device),
-            encoder_hidden_states=text_BLD,
+            encoder_hidden_states=conditioning.tensors["text"].to(self.device, self.dtype),
             return_dict=False,
         )[0]
         return torch.as_tensor(out).to(noisy_BCFHW.device, torch.float32)
 
-    def sigmas(self, steps: int) -> Tensor:
+    def sigmas(self, steps: int, shape: Sequence[int] | None = None) -> Tensor:
         """The flow-matching Euler schedule with the checkpoint's own shift."""
         scheduler = copy.deepcopy(self._scheduler)
         scheduler.set_timesteps(steps)
         return torch.as_tensor(scheduler.sigmas)
 
+    def training_sigmas(self, uniform_B: Tensor, shape: Sequence[int]) -> Tensor:
+        """Uniform, then shifted as in sampling, and for an expert only the levels that it serves.
+
+        So does DiffSynth-Studio: uniform over the steps of a shifted schedule; the `--min_timestep_boundary 0.417` of
+        its A14B examples is the share of steps above 0.875 at shift 5. Wan has no official trainer.
+        """
+        shift = _flow_shift(self.pipeline.scheduler.config)
+        low, high = (min(level, 1.0) for level in self.served_sigmas)
+        first, last = (level / (shift - (shift - 1) * level) for level in (low, high))  # the shift undone
+        drawn_B = first + (last - first) * uniform_B
+        return shift * drawn_B / (1 + (shift - 1) * drawn_B)
+
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """`(C, F, H', W')`, checking the frame rule 1 + 4k and the size rule (autoencoder factor times patch)."""
-        factor = self.temporal_factor
-        if frames < 1 or (frames - 1) % factor:
-            below = 1 + (max(frames, 1) - 1) // factor * factor
-            raise UserError(f"{frames} frames do not fit this model (1 + {factor}k): use {below} or {below + factor}")
-        _, patch_height, patch_width = self.pipeline.transformer.config.patch_size
-        for name, value, patch in (("height", height, patch_height), ("width", width, patch_width)):
-            unit = self.spatial_factor * patch
-            if value < unit or value % unit:
-                below = max(unit, value // unit * unit)
-                raise UserError(
-                    f"{name} {value} does not fit this model (a multiple of {unit}): use {below} or {below + unit}"
-                )
-        channels = int(self.vae.config.z_dim)
-        return channels, 1 + (frames - 1) // factor, height // self.spatial_factor, width // self.spatial_factor
+        grid = latent_grid(
+            frames,
+            height,
+            width,
+            temporal_factor=self.temporal_factor,
+            spatial_factor=self.spatial_factor,
+            patch=self.pipeline.transformer.config.patch_size[1],
+        )
+        return int(self.vae.config.z_dim), *grid
 
     def _latent_statistics(self) -> tuple[Tensor, Tensor]:
         shape = (1, -1, 1, 1, 1)
@@ -135,26 +187,24 @@ class WanModel:
         return mean, std
 
 
+def _official_defaults(pipeline: WanPipeline) -> dict[str, object]:
+    if pipeline.config.boundary_ratio is not None:
+        return dict(OFFICIAL_A14B)
+    return dict(OFFICIAL_TI2V_5B if pipeline.config.expand_timesteps else OFFICIAL_DEFAULTS)
+
+
 def _flow_shift(config: dict[str, object]) -> float:
     """Schedulers name the shift differently: `shift` in flow-matching Euler, `flow_shift` in UniPC and DPM++."""
     return float(str(config.get("shift", config.get("flow_shift", 1.0))))
 
 
-def load(folder: Path, *, device: torch.device, dtype: torch.dtype) -> WanModel:
+def load(folder: Path, options: LoadOptions) -> WanModel:
     """Load a `WanPipeline` folder (safetensors only).
 
     Raises:
-        UserError: a Wan 2.2 checkpoint with two experts or with a timestep for every token.
+        UserError: as `load_pipeline`; one of two experts is missing.
     """
-    index = json.loads((folder / "model_index.json").read_text())
-    if index.get("boundary_ratio") is not None or index.get("expand_timesteps"):
-        raise UserError(f"{folder} is a Wan 2.2 model, which densedpo cannot train yet: use one of Wan 2.1")
-    for library in (diffusers.utils.logging, transformers.utils.logging):
-        library.disable_progress_bar()  # bars of a second's work, between the lines of our own
-    pipeline = WanPipeline.from_pretrained(
-        folder, dtype={"default": dtype, "vae": torch.float32}, use_safetensors=True, local_files_only=True
-    )
-    pipeline.set_progress_bar_config(disable=True)
-    pipeline.to(device)
-    side = folder / SIDE_FILE
-    return WanModel(folder, pipeline, json.loads(side.read_text()) if side.exists() else {})
+    pipeline = load_pipeline(WanPipeline, folder, options)
+    if pipeline.config.boundary_ratio is not None and pipeline.transformer_2 is None:
+        raise UserError(f"{folder} is a model of two experts but has no transformer_2: download or copy it again")
+    return WanModel(folder, pipeline, options)

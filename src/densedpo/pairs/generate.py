@@ -22,17 +22,16 @@ from densedpo.pairs.recipe import schedule
 
 @dataclass(frozen=True)
 class PairResult:
-    """Both members of a batch of pairs: latents `[P, C, F, H, W]` as the sampler left them, clips `[P, T, H, W, 3]`."""
+    """Both members of a batch of pairs: latents `[P, C, F, H, W]` as the sampler left them, clips `[P, T, H, W, 3]`.
+
+    `distance` `[P]`: see `latent_distance`; normalised latents make it a share of their standard deviation.
+    """
 
     latents_a: Tensor
     latents_b: Tensor
     video_a: NDArray[np.uint8]
     video_b: NDArray[np.uint8]
-
-    @property
-    def distance(self) -> Tensor:
-        """Mean absolute difference of the two members' latents, `[P]`, in units of the latents' standard deviation."""
-        return (self.latents_a - self.latents_b).abs().flatten(1).mean(dim=1)
+    distance: Tensor
 
 
 def generate_pairs(
@@ -60,7 +59,16 @@ def generate_pairs(
     else:
         eta_B = torch.stack([s[0] for s in schedules])
         start = model.process.add_noise(clips_PCFHW[twice], noises, eta_B)
-    latents = sample(model, start, schedules, positive.take(twice), negative.take(twice), first["guidance"])
+    latents = sample(
+        model, start, schedules, positive.take(twice), negative.take(twice), first["guidance"], first.get("guidance_2")
+    )
     latents_a, latents_b = latents.cpu().chunk(2)
     video_a, video_b = np.split(model.decode(latents), 2)
-    return PairResult(latents_a, latents_b, video_a, video_b)
+    distance = latent_distance(latents_a, latents_b, model.padding_frames)
+    return PairResult(latents_a, latents_b, video_a, video_b, distance)
+
+
+def latent_distance(latents_a: Tensor, latents_b: Tensor, padding_frames: int) -> Tensor:
+    """Mean absolute difference of the two members' latents `[P, C, F, H, W]` outside the padding, `[P]`."""
+    difference = (latents_a - latents_b)[:, :, padding_frames:]
+    return difference.abs().flatten(1).mean(dim=1)

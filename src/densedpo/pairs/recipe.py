@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from densedpo.diffusion.protocol import VideoModel
@@ -32,7 +33,7 @@ def plan(
     if not clips:
         raise UserError(f"there are no clips in the {settings.split} split: run `densedpo ingest` first")
     steps = settings.steps or model.defaults.steps
-    sigmas = model.sigmas(steps)
+    sigmas = model.sigmas(steps, model.latent_shape(shape.frames, shape.height, shape.width))
     common = {
         "mode": settings.mode,
         "model": model.model_hash,
@@ -48,12 +49,14 @@ def plan(
         "width": shape.width,
         "height": shape.height,
     }
+    if settings.guidance is None and model.defaults.guidance_2 is not None:
+        common["guidance_2"] = model.defaults.guidance_2  # of the second expert
     count = settings.count or len(clips)
     turns = ((clip, repeat) for repeat in range(-(-count // len(clips))) for clip in clips)
-    return [(clip, common | _own(clip, repeat, sigmas, settings)) for clip, repeat in islice(turns, count)]
+    return [(clip, common | _own(clip, repeat, sigmas, model, settings)) for clip, repeat in islice(turns, count)]
 
 
-def _own(clip: Clip, repeat: int, sigmas: Tensor, settings: PairSettings) -> dict[str, Any]:
+def _own(clip: Clip, repeat: int, sigmas: Tensor, model: VideoModel, settings: PairSettings) -> dict[str, Any]:
     """What sets this pair apart: clip, prompt, two seeds, and one eta for both members (two would teach a shortcut)."""
     key = (settings.seed, "pair", settings.mode, clip.id, repeat)
     own: dict[str, Any] = {
@@ -64,12 +67,14 @@ def _own(clip: Clip, repeat: int, sigmas: Tensor, settings: PairSettings) -> dic
     }
     if settings.mode == "guided":
         drawn = uniform(settings.eta_low, settings.eta_high, *key, "eta")
-        eta = drawn if settings.eta_unit == "sigma" else eta_of_step_fraction(sigmas, drawn)
+        asked = drawn if settings.eta_unit == "sigma" else eta_of_step_fraction(sigmas, drawn)
+        eta = model.process.nearest(torch.tensor([asked], dtype=torch.float64)).item()
         own |= {"eta": eta, "eta_unit": settings.eta_unit, "eta_step_fraction": step_fraction(sigmas, eta)}
     return own
 
 
 def schedule(recipe: dict[str, Any], model: VideoModel) -> Tensor:
     """The sigmas that both members are denoised through, `[n + 1]`: from eta for guided pairs, else all."""
-    sigmas = model.sigmas(recipe["steps"])
+    size = model.latent_shape(recipe["frames"], recipe["height"], recipe["width"])
+    sigmas = model.sigmas(recipe["steps"], size)
     return starting_at(sigmas, recipe["eta"]) if recipe["mode"] == "guided" else sigmas

@@ -96,6 +96,44 @@ event = sa.Table(
     sa.Column("detail", sa.JSON, nullable=False),
 )
 
+# Who labels what. These rows change; they belong to the machine that people label on and are not merged.
+person = sa.Table(
+    "person",
+    metadata,
+    _id(),
+    _text("name"),
+    _text("role"),
+    _text("state"),
+    _text("invite", optional=True, index=True),
+    _text("invite_until", optional=True),
+    _text("created"),
+)
+login = sa.Table(
+    "login",
+    metadata,
+    _id(),
+    _text("person", sa.ForeignKey("person.id"), index=True),
+    _text("until"),
+)
+assignment = sa.Table(
+    "assignment",
+    metadata,
+    _id(),
+    _text("pair", sa.ForeignKey("pair.id")),
+    _text("person", sa.ForeignKey("person.id"), index=True),
+    sa.Column("slot", sa.Integer, nullable=False),
+    _text("order_shown"),
+    _text("seen"),
+    _text("state"),
+    _text("lease_until"),
+    _text("created"),
+    _text("finished", optional=True),
+)
+_held = assignment.c.state != "lapsed"
+sa.Index(  # the database itself refuses a second holder
+    "ix_assignment_slot", assignment.c.pair, assignment.c.slot, unique=True, sqlite_where=_held, postgresql_where=_held
+)
+
 
 def values_of(row: Row) -> dict[str, Any]:
     """A row as a mapping from column to value, every number of the kind that the database gives back."""

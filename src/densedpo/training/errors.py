@@ -5,6 +5,7 @@ Shapes: B pairs, C channels, F latent frames, H height, W width; "2B" is all a, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -18,15 +19,24 @@ from densedpo.training.data import Batch
 from densedpo.training.settings import TrainSettings
 
 
-def draw_sigma(keys: Sequence[str], step: int, settings: TrainSettings) -> Tensor:
+def draw_sigma(
+    keys: Sequence[str], step: int, settings: TrainSettings, served: tuple[float, float] = (0.0, math.inf)
+) -> Tensor:
     """Training noise levels `[B]`, one a pair, shared by both members (appendix E of the paper).
 
-    Logit-normal, then shifted: sigma' = s sigma / (1 + (s - 1) sigma) with s = `timestep_shift`. A function of
+    Logit-normal, then shifted: sigma' = s sigma / (1 + (s - 1) sigma) with s = `timestep_shift`; drawn again until it
+    lies from `served[0]` up to below `served[1]`, where the trained expert of a model works. A function of
     (seed, step, key).
     """
-    normal = torch.stack([torch.randn((), generator=generator(settings.seed, "sigma", step, key)) for key in keys])
-    sigma = torch.sigmoid(settings.timestep_mean + settings.timestep_std * normal)
-    return settings.timestep_shift * sigma / (1 + (settings.timestep_shift - 1) * sigma)
+    return torch.stack([_one_sigma(generator(settings.seed, "sigma", step, key), settings, served) for key in keys])
+
+
+def _one_sigma(draws: torch.Generator, settings: TrainSettings, served: tuple[float, float]) -> Tensor:
+    while True:
+        plain = torch.sigmoid(settings.timestep_mean + settings.timestep_std * torch.randn((), generator=draws))
+        sigma = settings.timestep_shift * plain / (1 + (settings.timestep_shift - 1) * plain)
+        if served[0] <= sigma < served[1]:
+            return sigma
 
 
 def draw_noise(
@@ -39,9 +49,9 @@ def draw_noise(
     return for_a, torch.stack([noise(shape, settings.seed, "noise", step, key, "b") for key in keys])
 
 
-def frame_errors(prediction_BCFHW: Tensor, target_BCFHW: Tensor) -> Tensor:
-    """Mean squared error over channels, height and width: `[B, F]`."""
-    return (prediction_BCFHW - target_BCFHW).square().mean(dim=(1, 3, 4))
+def frame_errors(prediction_BCFHW: Tensor, target_BCFHW: Tensor, padding_frames: int) -> Tensor:
+    """Mean squared error over channels, height and width of every latent frame that is not padding: `[B, F]`."""
+    return (prediction_BCFHW - target_BCFHW)[:, :, padding_frames:].square().mean(dim=(1, 3, 4))
 
 
 def pair_errors(
@@ -55,6 +65,7 @@ def pair_errors(
     noisy = model.process.add_noise(clean, eps, sigma)
     target = model.process.target(clean, eps, sigma)
     with torch.no_grad(), adapter_off(model.denoiser):
-        reference_a, reference_b = frame_errors(model.predict(noisy, sigma, both), target).chunk(2)
-    policy_a, policy_b = frame_errors(model.predict(noisy, sigma, both), target).chunk(2)
+        reference = frame_errors(model.predict(noisy, sigma, both), target, model.padding_frames)
+    policy = frame_errors(model.predict(noisy, sigma, both), target, model.padding_frames)
+    (policy_a, policy_b), (reference_a, reference_b) = policy.chunk(2), reference.chunk(2)
     return PairErrors(policy_a, policy_b, reference_a, reference_b)

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from densedpo.chunks import chunks
-from densedpo.diffusion.protocol import VideoModel
+from densedpo.diffusion.memory import memory_is_clear
+from densedpo.diffusion.protocol import VideoModel, served_sigmas
 from densedpo.files import write_text_atomic
 from densedpo.models.encoded import conditioning
 from densedpo.models.lora import adapter_state, fresh_adapter, restore_adapter_state, save_adapter
@@ -47,13 +48,14 @@ def train(project: Project, model: VideoModel, settings: TrainSettings, name: st
         dataset = load_dataset(project, model.temporal_factor, settings)
         run = begin_run(project, model, dataset, settings, name)
         alpha = settings.rank if settings.alpha is None else settings.alpha
-        with fresh_adapter(model.denoiser, settings.rank, alpha, settings.seed) as parameters:
+        with fresh_adapter(model.denoiser, model.lora_targets, settings.rank, alpha, settings.seed) as parameters:
             optimiser = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
             first, seconds = _resume(run, model, optimiser)
             with (run / "log.jsonl").open("a") as log:
                 for step in track(range(first, settings.steps), description=f"training {name}"):
                     began = time.monotonic()
-                    row = _step(project, model, dataset, settings, optimiser, parameters, step)
+                    with memory_is_clear("a training step"):
+                        row = _step(project, model, dataset, settings, optimiser, parameters, step)
                     row["seconds"] = time.monotonic() - began
                     seconds += row["seconds"]
                     print(json.dumps({"step": step + 1} | row), file=log, flush=True)
@@ -81,7 +83,7 @@ def _step(
     whole = sum(total_weight(batch, frames_SF, settings) for batch in batches)
     measured, loss = Measurements(), 0.0
     for batch in batches:
-        sigma_B = draw_sigma(batch.keys, step, settings)
+        sigma_B = draw_sigma(batch.keys, step, settings, served_sigmas(model))
         noises = draw_noise(batch.keys, tuple(batch.a_BCFHW.shape[1:]), step, settings)
         errors = pair_errors(model, batch, conditioning(project, model, batch.prompts), sigma_B, noises)
         output = loss_of(errors, batch, frames_SF, settings)

@@ -1,0 +1,43 @@
+"""Train the embedded tiny text-to-video model on the procedural world, from nothing.
+
+    python scripts/train_tinyworld all --out build/tinyworld --to src/densedpo/tinyworld/model
+
+Three stages, each also to be run alone: `vae` (the autoencoder), `denoiser` (text encoder and denoiser on its latents),
+`export` (the model folder). Every stage is resumable: stopped at any moment and run again with the same arguments, it
+goes on from its last checkpoint, bit for bit. Batches are pure functions of (seed, step).
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import autoencoder
+import denoiser
+
+STEPS = {"vae": 7200, "denoiser": 3600}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stage", choices=["all", "vae", "denoiser", "export"])
+    parser.add_argument("--out", type=Path, required=True, help="where checkpoints, latents and logs go")
+    parser.add_argument("--steps", type=int, help=f"of this stage, if not {STEPS}")
+    parser.add_argument("--until", type=int, help="stop this stage at a step, to go on later with the same arguments")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--to", type=Path, default=Path("src/densedpo/tinyworld/model"), help="export: the model folder"
+    )
+    args = parser.parse_args()
+    if args.stage == "all" and (args.steps or args.until):
+        parser.error("--steps and --until belong to one stage: say vae or denoiser instead of all")
+    if args.stage in ("all", "vae"):
+        autoencoder.train(args.out, args.steps or STEPS["vae"], args.seed, args.until)
+    if args.stage in ("all", "denoiser"):
+        denoiser.train(args.out, args.steps or STEPS["denoiser"], args.seed, args.until)
+    if args.stage in ("all", "export"):
+        denoiser.export(args.out, args.to)
+
+
+if __name__ == "__main__":
+    main()

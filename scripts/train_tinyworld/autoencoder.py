@@ -1,0 +1,157 @@
+"""The tiny model's autoencoder: first on single pictures, which are cheap, then on whole clips."""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
+from trainer import Muon, Trainer
+
+from densedpo.models.wan_vae import code_whole_clips, decode_whole, encode_whole
+from densedpo.tinyworld import world
+
+CHANNELS = 16
+CONFIG: dict[str, Any] = dict(
+    base_dim=16,
+    z_dim=CHANNELS,
+    dim_mult=[1, 2, 2],
+    num_res_blocks=1,
+    attn_scales=[],
+    temperal_downsample=[True, True],
+    is_residual=True,  # the shortcuts past each change of resolution, as in Wan 2.2: learns several times as fast
+    patch_size=2,
+    in_channels=12,
+    out_channels=12,
+    scale_factor_temporal=4,
+    scale_factor_spatial=8,
+)
+PICTURES = 0.55  # of the steps see single pictures
+WINDOW = 32  # pixels
+
+
+def new_autoencoder() -> AutoencoderKLWan:
+    return AutoencoderKLWan(latents_mean=[0.0] * CHANNELS, latents_std=[1.0] * CHANNELS, **CONFIG)
+
+
+@torch.no_grad()
+def initialise(vae: AutoencoderKLWan) -> None:
+    """Start as an autoencoder of single pictures, repeated over time, in which brightness gets through.
+
+    Time: a kernel's taps on earlier frames start at zero and the layers that halve or double the frame rate start as
+    identities, so that what single pictures teach holds for clips. Brightness: every block divides each position by its
+    own length, so without large biases in the first layers black, navy and grey look nearly alike.
+    """
+    for name, layer in vae.named_modules():
+        if not isinstance(layer, (torch.nn.Conv2d, torch.nn.Conv3d)):
+            continue
+        torch.nn.init.zeros_(layer.bias)
+        if "time_conv" in name:
+            layer.weight.zero_()
+            outputs, inputs = layer.weight.shape[:2]
+            layer.weight[:, :, -1, 0, 0] = torch.eye(inputs).repeat(outputs // inputs, 1)
+            continue
+        torch.nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
+        if isinstance(layer, torch.nn.Conv3d) and layer.weight.shape[2] > 1:
+            layer.weight[:, :, :-1] = 0.0
+            layer.weight *= layer.weight.shape[2] ** 0.5
+    torch.nn.init.normal_(vae.encoder.conv_in.bias, std=0.7)
+    torch.nn.init.normal_(vae.decoder.conv_in.bias, std=0.7)
+
+
+def _convolve_picture(layer: WanCausalConv3d, x: torch.Tensor, cache_x: None = None) -> torch.Tensor:
+    """`WanCausalConv3d.forward`, but a clip of one frame meets only the last tap in time: a flat convolution."""
+    if x.shape[2] > 1 or layer.stride[0] > 1:
+        return WanCausalConv3d.forward(layer, x)
+    left, right, top, bottom, _, _ = layer._padding
+    frame = F.pad(x[:, :, 0], (left, right, top, bottom))
+    return F.conv2d(frame, layer.weight[:, :, -1], layer.bias)[:, :, None]
+
+
+def make_fast(vae: AutoencoderKLWan) -> AutoencoderKLWan:
+    """Whole clips in one pass, single pictures by flat convolutions: the same numbers, several times as fast."""
+    for module in vae.modules():
+        if isinstance(module, WanCausalConv3d):
+            module.forward = types.MethodType(_convolve_picture, module)
+    return code_whole_clips(vae)
+
+
+def optimisers(vae: AutoencoderKLWan) -> list[torch.optim.Optimizer]:
+    """Muon for the convolutions between the first and the last layers, AdamW for those and for gains and biases."""
+    ends = ("conv_in", "conv_out", "quant_conv")
+    inner = [p for n, p in vae.named_parameters() if p.ndim >= 4 and not any(e in n for e in ends) and "gamma" not in n]
+    inside = {id(p) for p in inner}
+    rest = [p for p in vae.parameters() if id(p) not in inside]
+    return [Muon(inner, lr=0.02), torch.optim.AdamW(rest, lr=2e-3, betas=(0.9, 0.99), weight_decay=0.0)]
+
+
+def as_tensors(scenes: list[world.Scene]) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
+    """Rendered clips as [B, 3, T, H, W] in -1..1, what the shape covers [B, 1, T, H, W], captions."""
+    video = np.stack([world.render(s) for s in scenes]).astype(np.float32) / 127.5 - 1
+    shape = np.stack([world.coverage(s) for s in scenes]).astype(np.float32)
+    return (
+        torch.from_numpy(video).permute(0, 4, 1, 2, 3).contiguous(),
+        torch.from_numpy(shape)[:, None],
+        [s.attributes.caption for s in scenes],
+    )
+
+
+def batch(step: int, pictures: bool, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """32 pictures or 4 whole clips, and what the shape covers, in windows around it."""
+    count, frames = (32, 1) if pictures else (4, world.FRAMES)
+    rng = np.random.default_rng([seed, 0, step])
+    parts = []
+    for row in range(count):
+        scene = world.draw_scene(seed, step * 32 + row)
+        first = int(rng.integers(0, world.FRAMES - frames + 1))
+        seen = slice(first, first + frames)
+        scene = dataclasses.replace(scene, centres=scene.centres[seen], angles=scene.angles[seen])
+        corner = scene.centres[frames // 2] - WINDOW / 2 + rng.integers(-8, 9, size=2)
+        left, top = np.clip(corner, 0, world.SIZE - WINDOW).astype(int)
+        video, shape, _ = as_tensors([scene])
+        window = (..., slice(top, top + WINDOW), slice(left, left + WINDOW))
+        parts.append((video[window], shape[window]))
+    return torch.cat([v for v, _ in parts]), torch.cat([s for _, s in parts])
+
+
+def train(out: Path, steps: int, seed: int, until: int | None = None) -> Trainer:
+    """Train `out/vae.pt`, or go on with it; `until` stops early."""
+    torch.manual_seed(seed)
+    vae = new_autoencoder()
+    initialise(vae)
+    make_fast(vae)
+    trainer = Trainer("vae", out, vae, optimisers(vae), steps)
+
+    def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        video, shape = batch(step, step < PICTURES * steps, seed)
+        # The shape is all of the picture's meaning: errors on and near it count eleven times.
+        weight = 1 + 10 * F.max_pool3d(shape, (1, 5, 5), stride=1, padding=(0, 2, 2))
+        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+        with torch.autocast("cpu", torch.bfloat16):
+            latents = encode_whole(vae, video)
+            # Noise of a twentieth of each channel's spread: what a denoiser gets slightly wrong then decodes well.
+            spread = latents.detach().float().std(dim=(0, 2, 3, 4), keepdim=True)
+            noisy = latents + 0.05 * spread * torch.randn(latents.shape, generator=generator)
+            decoded = decode_whole(vae, noisy)
+        # Squared errors find the shape (absolute ones alone paint it over with background), absolute ones sharpen it.
+        difference = decoded.float() - video
+        error = (weight * (difference.square() + 0.2 * difference.abs())).sum() / weight.sum() / 3
+        squared = difference[(shape > 0.01).expand_as(video)].square().mean()
+        psnr = 10 * torch.log10(4 / squared).item()
+        return error, dict(psnr_shape=psnr, spread=spread.mean().item())
+
+    trainer.run(loss_of, save_every=100, ema=0.99, until=until)
+    return trainer
+
+
+def load(out: Path) -> AutoencoderKLWan:
+    """The trained autoencoder: the average of its weights over the last hundreds of steps."""
+    vae = new_autoencoder()
+    vae.load_state_dict(torch.load(out / "vae.pt", weights_only=True)["averages"])
+    return vae.eval().requires_grad_(False)

@@ -1,0 +1,107 @@
+"""Wan's autoencoder over whole clips at once: the streaming form's numbers in fewer, larger operations.
+
+`AutoencoderKLWan.encode` and `.decode` walk through a clip four frames at a time with a cache, which bounds memory and
+costs many small operations, about a tenth of the time on the embedded model's clips. Its layers are causal in time, so
+one pass over all frames computes the same numbers: only the two layers that halve and double the frame rate must treat
+the first frame apart, as the first chunk does.
+
+Shapes: B batch, C channels, T frames, F latent frames, H height, W width.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanResample, patchify, unpatchify
+from torch import Tensor
+
+WHOLE_CLIP_BYTES = 2**30  # clips whose layers would need more are streamed
+LIVE_TENSORS = 20  # of the outermost layers' size, at the peak of a pass: 9 to 19 were measured on the CPU
+
+
+def code_whole_clips(vae: AutoencoderKLWan) -> AutoencoderKLWan:
+    """Make `encode_whole` and `decode_whole` work on this autoencoder; its own `encode` and `decode` stop working."""
+    for layer in _resamplers(vae):
+        layer.forward = types.MethodType(_resample, layer)
+    return vae
+
+
+@contextmanager
+def whole_clips(vae: AutoencoderKLWan) -> Iterator[None]:
+    """`code_whole_clips` for as long as the block lasts."""
+    code_whole_clips(vae)
+    try:
+        yield
+    finally:
+        for layer in _resamplers(vae):
+            del layer.forward  # the instance's; the class has its own
+
+
+def encode_whole(vae: AutoencoderKLWan, video_BCTHW: Tensor) -> Tensor:
+    """The posterior's mode `[B, C, F, H', W']` of clips in -1..1, before normalisation."""
+    size = vae.config.patch_size
+    pixels = video_BCTHW if size is None else patchify(video_BCTHW, patch_size=size)
+    return torch.as_tensor(vae.quant_conv(vae.encoder(pixels)).chunk(2, dim=1)[0])
+
+
+def decode_whole(vae: AutoencoderKLWan, latents_BCFHW: Tensor) -> Tensor:
+    """Clips `[B, 3, T, H, W]` around -1..1, not clamped, from latents before normalisation."""
+    decoded = vae.decoder(vae.post_quant_conv(latents_BCFHW), first_chunk=True)
+    size = vae.config.patch_size
+    return torch.as_tensor(decoded if size is None else unpatchify(decoded, patch_size=size))
+
+
+def encode_clips(vae: AutoencoderKLWan, video_BCTHW: Tensor) -> Tensor:
+    """The posterior's mode, before normalisation: whole clips at once where they are small, else as diffusers does."""
+    together = clips_at_once(vae, *video_BCTHW.shape[2:])
+    if not together:
+        return torch.as_tensor(vae.encode(video_BCTHW).latent_dist.mode())
+    with whole_clips(vae):
+        return torch.cat([encode_whole(vae, part) for part in torch.split(video_BCTHW, together)])
+
+
+def decode_clips(vae: AutoencoderKLWan, latents_BCFHW: Tensor) -> Tensor:
+    """Clips `[B, 3, T, H, W]` in -1..1 from latents before normalisation, whole or streamed like `encode_clips`."""
+    frames, height, width = latents_BCFHW.shape[2:]
+    factor, scale = vae.config.scale_factor_temporal, vae.config.scale_factor_spatial
+    together = clips_at_once(vae, 1 + (frames - 1) * factor, height * scale, width * scale)
+    if not together:
+        return torch.as_tensor(vae.decode(latents_BCFHW).sample)
+    with whole_clips(vae):
+        parts = [decode_whole(vae, part) for part in torch.split(latents_BCFHW, together)]
+    return torch.cat(parts).clamp(-1, 1)
+
+
+def clips_at_once(vae: AutoencoderKLWan, frames: int, height: int, width: int) -> int:
+    """How many clips of this size can pass whole within `WHOLE_CLIP_BYTES`; 0: stream them.
+
+    The estimate: the outermost layers, at full resolution, hold the most numbers (`base_dim` channels for each pixel or
+    patch of them), and `LIVE_TENSORS` tensors of that size are alive at once. Autoencoders that tile, or whose weights
+    are elsewhere until they are called, are streamed.
+    """
+    if vae.use_tiling or hasattr(vae, "_hf_hook"):
+        return 0
+    channels = max(vae.config.base_dim, vae.config.decoder_base_dim or 0)
+    patch = vae.config.patch_size or 1
+    numbers = channels * frames * (height // patch) * (width // patch)
+    return int(WHOLE_CLIP_BYTES // (LIVE_TENSORS * numbers * vae.dtype.itemsize))
+
+
+def _resamplers(vae: AutoencoderKLWan) -> list[WanResample]:
+    return [module for module in vae.modules() if isinstance(module, WanResample)]
+
+
+def _resample(layer: WanResample, x: Tensor, feat_cache: None = None, feat_idx: object = None) -> Tensor:
+    """`WanResample.forward` over all frames; x is `[B, C, T, H, W]`, the first frame is neither doubled nor paired."""
+    if layer.mode == "upsample3d" and x.shape[2] > 1:
+        doubled = layer.time_conv(x[:, :, 1:]).unflatten(1, (2, x.shape[1]))
+        x = torch.cat([x[:, :, :1], doubled.transpose(1, 2).transpose(2, 3).flatten(2, 3)], dim=2)
+    frames = layer.resample(x.transpose(1, 2).flatten(0, 1))
+    y = frames.unflatten(0, (x.shape[0], x.shape[2])).transpose(1, 2)
+    if layer.mode == "downsample3d" and y.shape[2] > 1:
+        y = torch.cat([y[:, :, :1], layer.time_conv(y)], dim=2)
+    return torch.as_tensor(y)

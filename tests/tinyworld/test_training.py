@@ -1,0 +1,81 @@
+"""The script that trains the tiny model: stopped and continued, it ends where an unbroken run ends, bit for bit."""
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+
+SCRIPTS = Path(__file__).parents[2] / "scripts" / "train_tinyworld"
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
+    """A module of the script, by name."""
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    return importlib.import_module
+
+
+def weights_in(path: Path) -> dict[str, torch.Tensor]:
+    return dict(torch.load(path, weights_only=True)["averages"])
+
+
+def assert_equal(one: Path, other: Path) -> None:
+    first, second = weights_in(one), weights_in(other)
+    assert first.keys() == second.keys()
+    for name in first:
+        assert torch.equal(first[name], second[name]), name
+
+
+def test_the_autoencoder_continues_bit_for_bit_and_learns(script: Callable[[str], ModuleType], tmp_path: Path) -> None:
+    autoencoder = script("autoencoder")
+    autoencoder.train(tmp_path / "whole", 40, 0, until=24)  # the last two steps are of whole clips
+    autoencoder.train(tmp_path / "broken", 40, 0, until=12)
+    autoencoder.train(tmp_path / "broken", 40, 0, until=24)
+    assert_equal(tmp_path / "whole" / "vae.pt", tmp_path / "broken" / "vae.pt")
+
+    vae = autoencoder.make_fast(autoencoder.new_autoencoder().requires_grad_(False))
+    video, shape = autoencoder.batch(10_000, True, 0)
+    covered = (shape > 0.5).expand_as(video)
+
+    def error() -> float:
+        decoded = autoencoder.decode_whole(vae, autoencoder.encode_whole(vae, video))
+        return float((decoded - video)[covered].square().mean())
+
+    torch.manual_seed(0)
+    autoencoder.initialise(vae)
+    untrained = error()
+    vae.load_state_dict(weights_in(tmp_path / "whole" / "vae.pt"))
+    assert error() < 0.8 * untrained
+
+
+@pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight:UserWarning")  # torch, of mixed precision
+def test_the_denoiser_continues_bit_for_bit_and_learns(
+    script: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    autoencoder, denoiser = script("autoencoder"), script("denoiser")
+    monkeypatch.setattr(denoiser, "CHUNK", 16)
+    monkeypatch.setattr(denoiser, "POOL", 32)
+    monkeypatch.setattr(denoiser, "BATCH", 8)
+    for run in ("whole", "broken"):
+        autoencoder.train(tmp_path / run, 60, 0, until=1)
+    denoiser.train(tmp_path / "whole", 60, 0, until=40)
+    denoiser.train(tmp_path / "broken", 60, 0, until=20)
+    denoiser.train(tmp_path / "broken", 60, 0, until=40)
+    assert_equal(tmp_path / "whole" / "denoiser.pt", tmp_path / "broken" / "denoiser.pt")
+    log = (tmp_path / "broken" / "denoiser.jsonl").read_text().splitlines()
+    losses = [float(line.split('"loss": ')[1].split(",")[0]) for line in log]
+    assert len(losses) == 2  # one line for every 20 steps
+    assert np.isfinite(losses).all()
+    assert losses[1] < losses[0] < 2.2  # predicting nothing costs 2: noise and clip have variance 1 each
+
+
+def test_newton_schulz_makes_singular_values_alike(script: Callable[[str], ModuleType]) -> None:
+    orthogonal = script("trainer").orthogonal
+    generator = torch.Generator().manual_seed(0)
+    for shape in ((16, 432), (432, 16), (64, 64)):
+        singular = torch.linalg.svdvals(orthogonal(torch.randn(shape, generator=generator)))
+        assert singular.min() > 0.6 and singular.max() < 1.3, shape
