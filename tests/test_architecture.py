@@ -15,8 +15,8 @@ FLOORS = (
     {"store", "video", "stats"},
     {"tinyworld", "judges", "diffusion"},
     {"losses", "models"},
-    {"ingest", "pairs", "labels", "annotate", "training", "evaluation", "report"},
-    {"cli", "demo", "doctor", "gates", "__main__"},
+    {"ingest", "pairs", "labels", "annotate", "training", "evaluation", "export", "report"},
+    {"cli", "demo", "doctor", "gates", "plan", "__main__"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 # The arrows allowed between rooms of one floor. None may ever join two stages.
@@ -27,6 +27,7 @@ SIDEWAYS = {
     ("cli", "demo"),
     ("cli", "doctor"),
     ("cli", "gates"),
+    ("cli", "plan"),
     ("__main__", "cli"),
 }
 LIGHT = ("store", "video", "stats", "labels", "ingest", "annotate")  # what annotators need installs without torch

@@ -17,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from trainer import Muon, Trainer
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
+from densedpo.files import file_digest
 from densedpo.models.wan_vae import encode_whole
 from densedpo.tinyworld import world
 
@@ -48,10 +49,11 @@ class LatentPool:
     """Encoded clips of the base split, made in chunks as they are first needed, and kept on disk."""
 
     def __init__(self, out: Path, seed: int):
-        self.folder, self.seed, self.vae = out / "latents", seed, make_fast(autoencoder.load(out))
+        self.seed, self.vae = seed, make_fast(autoencoder.load(out))
+        self.folder = out / "latents" / f"{file_digest(out / 'vae.pt')[:12]}-{seed}"  # of no other autoencoder or seed
         self.chunks: list[torch.Tensor] = []
         self.captions: list[str] = []
-        self.folder.mkdir(exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
 
     def take(self, indices: list[int]) -> tuple[torch.Tensor, list[str]]:
         while len(self.captions) <= max(indices):

@@ -131,6 +131,13 @@ def test_undo_leaves_no_opinion_and_a_new_answer_can_follow(project: Project) ->
     assert len(all_labels(project)) == 3
 
 
+def test_nobody_withdraws_by_a_comment(project: Project) -> None:
+    client = client_of(project)
+    task = next_task(client)
+    said = say(client, task, 0, "left", comment="[withdrawn]\0")
+    assert (said["choice"], said["comment"]) == ("left", "[withdrawn]")
+
+
 def test_a_label_says_how_it_came_about(project: Project) -> None:
     client = client_of(project)
     task = next_task(client)

@@ -74,7 +74,12 @@ def test_a_clip_becomes_a_pair_and_the_pair_an_adapter(name: str, tmp_path: Path
     model = load_model(str(folder), device="cpu")
     size = model.defaults
     shape = ProjectSettings(
-        model=str(folder), width=size.width, height=size.height, frames=size.frames, fps=8.0, segment_seconds=0.25
+        model=str(folder),
+        width=size.width,
+        height=size.height,
+        frames=size.frames,
+        fps=size.fps,
+        segment_seconds=2 / size.fps,
     )
     project = Project.create(tmp_path / "project", shape)
     one_clip(project)
@@ -83,7 +88,7 @@ def test_a_clip_becomes_a_pair_and_the_pair_an_adapter(name: str, tmp_path: Path
     (pair,) = project.pairs()
     assert pair.eta == pytest.approx(model.process.nearest(_as_tensor(pair.eta)).item())
     assert 0.0 < pair.distance < 10.0
-    give_labels(project, pair, "a", "b", segment_seconds=0.25)
+    give_labels(project, pair, "a", "b", segment_seconds=shape.segment_seconds)
     run = train(project, model, TrainSettings(steps=2, batch=1, rank=2, save_every=2), "tiny").run
     first = json.loads((run / "log.jsonl").read_text().splitlines()[0])
     assert first["loss"] == pytest.approx(math.log(2), rel=1e-5)  # policy equals reference before the first step

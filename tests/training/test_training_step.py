@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from densedpo.diffusion.seeds import generator
+from densedpo.errors import UserError
 from densedpo.store.project import Project
 from densedpo.training import TrainSettings
 from densedpo.training.data import batch_order
@@ -151,10 +153,34 @@ def test_padding_frames_count_in_no_error() -> None:
     assert frame_errors(prediction, target, 1).tolist() == [[2.0, 9.0]]
 
 
-def test_noise_levels_stay_where_the_trained_expert_works() -> None:
+class Expert:
+    """As much of a model as `draw_sigma` asks of one."""
+
+    def __init__(self, *served: float) -> None:
+        self.served_sigmas = served
+
+    def training_sigmas(self, uniform_B: Tensor, shape: tuple[int, ...]) -> Tensor:
+        return uniform_B * shape[0]
+
+
+def levels(model: Any, **changes: object) -> Tensor:
     keys = [str(number) for number in range(200)]
-    everywhere, low = draw_sigma(keys, 3, SETTINGS), draw_sigma(keys, 3, SETTINGS, (0.2, 0.6))
+    return draw_sigma(keys, (4, 1, 1, 1), 3, SETTINGS.model_copy(update=changes), model)
+
+
+def test_noise_levels_stay_where_the_trained_expert_works() -> None:
+    everywhere, low = levels(Expert(0.0, 2.0)), levels(Expert(0.2, 0.6))
     inside = (everywhere >= 0.2) & (everywhere < 0.6)
     assert 0.1 < inside.float().mean() < 0.9
     assert torch.equal(everywhere[inside], low[inside])  # only those outside are drawn again
     assert ((low >= 0.2) & (low < 0.6)).all()
+
+
+def test_noise_levels_that_no_draw_reaches_are_a_clear_error() -> None:
+    with pytest.raises(UserError, match=r"hardly ever draw a noise level from 0.875 to inf, .* --timesteps model"):
+        levels(Expert(0.875, float("inf")), timestep_mean=-3.0, timestep_std=0.2, timestep_shift=1.0)
+
+
+def test_noise_levels_as_the_family_draws_them() -> None:
+    drawn = levels(Expert(0.0, 1.0), timesteps="model")
+    assert drawn.min() > 0 and 3.5 < drawn.max() < 4 and 1.7 < drawn.mean() < 2.3  # uniform, times the channels

@@ -47,16 +47,16 @@ def test_sides_of_unequal_shape_are_refused(tmp_path: Path) -> None:
 
 
 def test_numbered_frames_bear_their_number_beside_each_side(tmp_path: Path) -> None:
-    left, right = shapes(300, seed=1), shapes(300, seed=2)  # more than 255: the number needs more than a byte
+    left, right = shapes(260, seed=1), shapes(260, seed=2)  # more than 255: the number needs more than a byte
     numbered(tmp_path / "a.mp4", [left, right], 8)
     frames, fps = read_video(tmp_path / "a.mp4")
     layout = numbered_layout(48, 48)
     assert (layout.scale, layout.width, layout.height) == (8, 384, 384)
-    assert frames.shape == (300, 384, 2 * (STRIP + 384), 3) and fps == 8
+    assert frames.shape == (260, 384, 2 * (STRIP + 384), 3) and fps == 8
     for start, side in ((STRIP, left), (2 * STRIP + 384, right)):
         assert psnr(frames[:, 3::8, start + 3 : start + 384 : 8], side) > 38
         cells = frames[:, CELL // 2 : (BITS + 1) * CELL : CELL, start - STRIP // 2].mean(axis=2) > 128
-        assert np.array_equal(cells[:, :BITS] @ (1 << np.arange(BITS)), np.arange(300))
+        assert np.array_equal(cells[:, :BITS] @ (1 << np.arange(BITS)), np.arange(260))
         assert (cells.sum(axis=1) % 2 == 1).all()
 
 

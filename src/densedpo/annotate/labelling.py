@@ -27,6 +27,7 @@ from densedpo.video.player import STRIP, numbered_layout
 Choice = Literal["left", "right", "tie", "skip"]
 Question = tuple[int | None, str]  # segment (None: the whole video) and aspect
 
+ID = "^[0-9a-f]{32}$"
 WITHDRAWN = "[withdrawn]"  # comment of the skip that takes an answer back and puts none in its place
 VERSION = "annotate-1"  # annotator_version of labels: what the page shows and asks
 
@@ -73,13 +74,13 @@ class Task(_Strict):
 class Answer(_Strict):
     """What a person says to one question. `replaces` is the id of their answer until now; no choice withdraws it."""
 
-    assignment: str = Field(max_length=64)
+    assignment: str = Field(pattern=ID)
     segment: int | None = Field(ge=0)
     aspect: str = Field(max_length=64)
     choice: Choice | None
     comment: str = Field("", max_length=2000)
     milliseconds: int = Field(ge=0, le=86_400_000)
-    replaces: str | None = Field(None, max_length=64)
+    replaces: str | None = Field(None, pattern=ID)
 
 
 class RefusedError(Exception):
@@ -190,7 +191,7 @@ class Labelling:
 
     def finish(self, assignment: Assignment) -> None:
         """Close an assignment whose questions are all answered. Raises RefusedError if one is not."""
-        answered = {(each.segment, each.aspect) for each in self._standing(assignment) if each.comment != WITHDRAWN}
+        answered = {(each.segment, each.aspect) for each in self._standing(assignment) if not _withdrawn(each)}
         if missing := [question for question in self.task(assignment).questions if tuple(question) not in answered]:
             raise RefusedError(409, f"{len(missing)} questions of this pair have no answer yet")
         if assignment.state != "done" and not store.finish(self.project, assignment.id):
@@ -230,7 +231,7 @@ class Labelling:
             assignment=assignment.id,
             order_shown=assignment.order_shown,
             milliseconds=answer.milliseconds,
-            comment=answer.comment.strip() if answer.choice else WITHDRAWN,
+            comment=answer.comment.replace("\0", "").strip() if answer.choice else WITHDRAWN,
             supersedes=answer.replaces,
         )
 
@@ -251,10 +252,14 @@ def _member(choice: str, assignment: Assignment) -> str:
     return {"left": left, "right": right}.get(choice, choice)
 
 
+def _withdrawn(label: Label) -> bool:
+    return label.choice == "skip" and label.comment == WITHDRAWN
+
+
 def _view(label: Label, assignment: Assignment) -> AnswerView:
     left, right = assignment.order_shown
     sides: dict[str, Choice] = {left: "left", right: "right", "tie": "tie", "skip": "skip"}
-    withdrawn = label.comment == WITHDRAWN
+    withdrawn = _withdrawn(label)
     return AnswerView(
         id=label.id,
         segment=label.segment,

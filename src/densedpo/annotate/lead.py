@@ -71,7 +71,7 @@ def everybody(lead: Lead, labelling: TheLabelling) -> list[PersonView]:
 def add(new: NewPerson, lead: Lead, labelling: TheLabelling) -> Invitation:
     """Add somebody; the answer holds their invitation link."""
     _with_tokens(labelling.settings.tokens)
-    person = store.add_person(labelling.project, new.name.strip() or "nameless", new.role)
+    person = store.add_person(labelling.project, new.name.replace("\0", "").strip() or "nameless", new.role)
     return _invitation(labelling.project, person.id)
 
 
@@ -105,7 +105,7 @@ def _with_tokens(tokens: bool) -> None:
 
 
 def _found(project: Project, id: str) -> Person:
-    person = store.find_person(project, id)
+    person = store.find_person(project, id) if id.isalnum() else None  # a database may choke on the rest
     if person is None:
         raise RefusedError(404, "there is no such person")
     return person

@@ -44,6 +44,16 @@ COMMANDS = {
     ),
     "evaluate": ("result_commands", "Compare tuned models with the base model.", "densedpo evaluate my-project"),
     "report": ("result_commands", "Write one page about all of it.", "densedpo report my-project"),
+    "export": (
+        "export_command",
+        "Take an adapter to diffusers or ComfyUI.",
+        "densedpo export my-project --run dense --to my-adapter --format comfyui",
+    ),
+    "plan": (
+        "plan_command",
+        "Say what pairs and training will cost, before paying.",
+        "densedpo plan wan2.1-1.3b --gpus 8 --gpu-rate 2.5",
+    ),
     "doctor": ("doctor_command", "Say what is installed, what is missing, how to get it.", "densedpo doctor"),
 }
 # The first word of commands that have two.

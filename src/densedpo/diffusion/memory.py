@@ -24,6 +24,6 @@ def memory_is_clear(doing: str) -> Iterator[None]:
         if not isinstance(error, MemoryError | torch.OutOfMemoryError) and CPU_MESSAGE not in str(error):
             raise
         raise UserError(
-            f"too little memory for {doing}: try a smaller --batch, fewer frames or a smaller size, --offload model, "
-            "--quantise nf4, or --tiled-vae"
+            f"too little memory for {doing}: try a smaller --batch (--micro-batch in training), fewer frames or a "
+            "smaller size, --offload model, --quantise nf4, or --tiled-vae"
         ) from error

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from densedpo.diffusion.process import Process
+from densedpo.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -56,15 +57,17 @@ class SamplingDefaults:
 class VideoModel(Protocol):
     """A text-to-video diffusion model with its text encoder and autoencoder."""
 
+    name: str  # as it was asked for: a folder or a hub id
     folder: Path
-    model_hash: str  # of the denoiser's, text encoder's and scheduler's files
+    dtype: torch.dtype  # of denoiser and text encoder
+    model_hash: str  # of the denoiser's, text encoder's and scheduler's files, and of what else they are told
     vae_hash: str
     denoiser: torch.nn.Module
     process: Process
     temporal_factor: int
     padding_frames: int  # leading latent frames that stand for no frame of the clip, and count in no loss
     defaults: SamplingDefaults
-    lora_targets: Sequence[str]  # names within `denoiser` of the linear layers that an adapter goes on by default
+    lora_targets: tuple[str, ...]  # names within `denoiser` of the linear layers that an adapter goes on by default
 
     def encode_text(self, prompts: Sequence[str]) -> Conditioning:
         """Prompts to what the denoiser is conditioned on, one row each."""
@@ -108,3 +111,17 @@ def served_sigmas(model: VideoModel) -> tuple[float, float]:
     """
     low, high = getattr(model, "served_sigmas", (0.0, float("inf")))
     return float(low), float(high)
+
+
+def check_frame_rate(model: VideoModel, fps: float) -> None:
+    """Refuse a frame rate other than the one a model is told (its attribute `told_fps`), if it is told one.
+
+    Raises:
+        UserError: with the way to tell it another.
+    """
+    told = getattr(model, "told_fps", fps)
+    if told != fps:
+        raise UserError(
+            f"the model is told {told:g} frames a second, but the project has {fps:g}: put "
+            f'{{"fps": {fps:g}}} into densedpo.json in its folder ({model.folder}), or make a project of {told:g}'
+        )

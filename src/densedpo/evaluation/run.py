@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from densedpo.chunks import chunks
-from densedpo.diffusion.protocol import VideoModel
+from densedpo.diffusion.protocol import VideoModel, check_frame_rate
 from densedpo.errors import UserError
 from densedpo.evaluation.prompts import read_prompts
 from densedpo.evaluation.record import Record, Score, video_name
@@ -96,6 +96,7 @@ def find_adapters(project: Project, runs: Sequence[str] | None) -> dict[str, Pat
 
 def _studio(project: Project, model: VideoModel, settings: EvaluateSettings) -> tuple[Studio, EvaluateSettings]:
     """How to sample, and the settings with the model's own steps and guidance filled in."""
+    check_frame_rate(model, project.settings.fps)
     steps = model.defaults.steps if settings.steps is None else settings.steps
     guidance = model.defaults.guidance if settings.guidance is None else settings.guidance
     size = project.settings
@@ -107,7 +108,7 @@ def _studio(project: Project, model: VideoModel, settings: EvaluateSettings) -> 
 
 def _facts(project: Project, model: VideoModel, prompts: list[str], adapters: dict[str, Path]) -> dict[str, Any]:
     return {
-        "base_model": model.folder.name,
+        "base_model": model.name,
         "model_hash": model.model_hash,
         "vae_hash": model.vae_hash,
         "prompts_hash": content_id(prompts),

@@ -111,8 +111,8 @@ def _check_captions(pairs: Sequence[Pair]) -> None:
     if foreign:
         raise UserError(
             f"`label oracle` understands captions of the tiny world only, but {len(foreign)} prompts of these pairs "
-            f"are of another kind ({next(iter(foreign.values()))}); label such pairs with people, and add their labels "
-            "with Project.add_labels; a labelling page, vision-language judges and reward models are to come"
+            f"are of another kind ({next(iter(foreign.values()))}); let people label such pairs with "
+            "`densedpo annotate`; vision-language judges and reward models are to come"
         )
 
 

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from densedpo.diffusion.memory import memory_is_clear
-from densedpo.diffusion.protocol import Conditioning, SamplingDefaults
+from densedpo.diffusion.protocol import Conditioning
 from densedpo.diffusion.variance_preserving import VariancePreserving
 from densedpo.errors import UserError
 from densedpo.models.clips import clips_to_tensor, latent_grid, tensor_to_clips
 from densedpo.models.identity import weights_hash
 from densedpo.models.lora import linear_layers
-from densedpo.models.pipelines import LoadOptions, load_pipeline, side_defaults
+from densedpo.models.pipelines import LoadOptions, load_pipeline, sampling_defaults, side_defaults
 from densedpo.models.t5 import warn_if_truncated
 
 PIPELINES = ("CogVideoXPipeline",)
@@ -60,6 +60,7 @@ class CogVideoXModel:
     """
 
     def __init__(self, folder: Path, pipeline: CogVideoXPipeline, options: LoadOptions) -> None:
+        self.name = folder.name
         self.folder = folder
         self.pipeline = pipeline
         self.device = options.device
@@ -76,7 +77,7 @@ class CogVideoXModel:
         self.config = pipeline.transformer.config
         self.padding_frames = (self.config.patch_size_t or 1) - 1
         official = OFFICIAL_DEFAULTS if self.config.patch_size_t is None else OFFICIAL_DEFAULTS_1_5
-        self.defaults = SamplingDefaults(**(official | side_defaults(folder)))  # type: ignore[arg-type]
+        self.defaults = sampling_defaults(official | side_defaults(folder), folder)
         self.process = VariancePreserving(pipeline.scheduler.alphas_cumprod)
         self._scheduler = CogVideoXDDIMScheduler.from_config(pipeline.scheduler.config)
 

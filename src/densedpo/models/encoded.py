@@ -69,4 +69,5 @@ def conditioning(project: Project, model: VideoModel, prompts: Sequence[str]) ->
 
 
 def _prompt_file(project: Project, model: VideoModel, prompt: str) -> Path:
-    return project.cache_folder("prompts") / model.model_hash / f"{content_id(prompt)}.safetensors"
+    name = content_id(prompt, str(model.dtype))
+    return project.cache_folder("prompts") / model.model_hash / f"{name}.safetensors"

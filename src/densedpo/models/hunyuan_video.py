@@ -23,11 +23,11 @@ from torch import Tensor
 
 from densedpo.diffusion.memory import memory_is_clear
 from densedpo.diffusion.process import RectifiedFlow
-from densedpo.diffusion.protocol import Conditioning, SamplingDefaults
+from densedpo.diffusion.protocol import Conditioning
 from densedpo.models.clips import clips_to_tensor, latent_grid, tensor_to_clips
 from densedpo.models.identity import weights_hash
 from densedpo.models.lora import linear_layers
-from densedpo.models.pipelines import LoadOptions, load_pipeline, side_defaults
+from densedpo.models.pipelines import LoadOptions, load_pipeline, sampling_defaults, side_defaults
 from densedpo.store.schema import content_id
 
 PIPELINES = ("HunyuanVideoPipeline",)
@@ -64,6 +64,7 @@ class HunyuanModel:
     padding_frames = 0
 
     def __init__(self, folder: Path, pipeline: Any, options: LoadOptions, values: dict[str, Any]) -> None:
+        self.name = folder.name
         self.folder = folder
         self.pipeline = pipeline
         self.denoiser: torch.nn.Module = pipeline.transformer
@@ -73,7 +74,7 @@ class HunyuanModel:
         self.vae_hash = weights_hash(folder, ("vae",))
         self.temporal_factor = int(self.vae.config.temporal_compression_ratio)
         self.spatial_factor = int(self.vae.config.spatial_compression_ratio)
-        self.defaults = SamplingDefaults(**values)
+        self.defaults = sampling_defaults(values, folder)
         self._scaling = float(self.vae.config.scaling_factor)
 
     @torch.no_grad()

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import json
 import pkgutil
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import torch
 
@@ -17,11 +16,17 @@ import densedpo.models
 from densedpo.diffusion.memory import memory_is_clear
 from densedpo.diffusion.protocol import VideoModel
 from densedpo.errors import UserError
-from densedpo.models.pipelines import LoadOptions
+from densedpo.models.pipelines import LoadOptions, read_json
 from densedpo.models.settings import LoadSettings
+from densedpo.store.schema import content_id
 
 TINYWORLD = "tinyworld"
-HUB_FILES = ["*.json", "*.safetensors", "*.model", "*.txt"]  # no pickles
+# The parts of a pipeline: no pickles, and not the single files of whole models that some repositories keep at the top.
+HUB_FILES = ["model_index.json", "densedpo.json", "*/*.json", "*/*.safetensors", "*/*.model", "*/*.txt"]
+HUB_VARIANTS = ["*.fp16*", "*.bf16*"]  # second copies of the same weights
+# What changes a model's output without being in its weights' files.
+TOLD = ("max_sequence_length", "told_fps")
+TOLD_TO_DECODER = ("decode_timestep", "decode_noise_scale")
 
 
 def model_folder(name_or_path: str, revision: str | None = None) -> Path:
@@ -52,7 +57,9 @@ def _fetched(hub_id: str, revision: str | None) -> Path:
     )
 
     try:
-        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=HUB_FILES))
+        return Path(
+            snapshot_download(hub_id, revision=revision, allow_patterns=HUB_FILES, ignore_patterns=HUB_VARIANTS)
+        )
     except GatedRepoError as error:
         raise UserError(
             f"model {hub_id!r} is gated: accept its terms on https://huggingface.co/{hub_id}, then `hf auth login`"
@@ -126,10 +133,8 @@ def load_model(
     given = {key: value for key, value in changes.items() if value is not None}
     settings = LoadSettings(**(settings or LoadSettings()).model_dump() | given)
     folder = model_folder(name_or_path, settings.revision)
-    index = folder / "model_index.json"
-    if not index.exists():
-        raise UserError(f"{folder} holds no model_index.json: give the folder of a whole diffusers pipeline")
-    pipeline = json.loads(index.read_text())["_class_name"]
+    index = _index(folder)
+    pipeline = index["_class_name"]
     known = families()
     if pipeline not in known:
         raise UserError(
@@ -143,6 +148,19 @@ def load_model(
         raise UserError(
             f"{folder} is not a whole {pipeline}: {error}; download or copy it again, with weights as safetensors"
         ) from error
-    if options.quantise != "none":  # quantised weights are other weights
-        model.model_hash = hashlib.sha256(f"{model.model_hash} {options.quantise}".encode()).hexdigest()[:32]
+    model.name = folder.name if Path(name_or_path).is_dir() else name_or_path
+    flags = {key: value for key, value in index.items() if not key.startswith("_") and not isinstance(value, list)}
+    told, told_to_decoder = ([getattr(model, name, None) for name in names] for names in (TOLD, TOLD_TO_DECODER))
+    model.model_hash = content_id(model.model_hash, flags, told, options.quantise)
+    model.vae_hash = content_id(model.vae_hash, told_to_decoder, options.tiled_vae)
     return model
+
+
+def _index(folder: Path) -> dict[str, Any]:
+    path = folder / "model_index.json"
+    if not path.exists():
+        raise UserError(f"{folder} holds no model_index.json: give the folder of a whole diffusers pipeline")
+    index = read_json(path)
+    if "_class_name" not in index:
+        raise UserError(f"{path} names no pipeline class (_class_name): it is not one that diffusers wrote")
+    return index

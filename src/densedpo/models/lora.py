@@ -57,6 +57,9 @@ def add_adapter(
             LoraConfig(r=rank, lora_alpha=alpha, target_modules=list(targets), init_lora_weights=True),
             adapter_name=ADAPTER,
         )
+    hook = getattr(denoiser, "_hf_hook", None)
+    if hook is not None:  # offloaded: the optimiser's state must be made where the forward puts the weights
+        denoiser.to(hook.execution_device)
     parameters = [p for p in denoiser.parameters() if p.requires_grad]
     for parameter in parameters:
         parameter.data = parameter.data.float()

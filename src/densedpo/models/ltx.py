@@ -20,13 +20,13 @@ from torch import Tensor
 
 from densedpo.diffusion.memory import memory_is_clear
 from densedpo.diffusion.process import RectifiedFlow
-from densedpo.diffusion.protocol import Conditioning, SamplingDefaults
+from densedpo.diffusion.protocol import Conditioning
 from densedpo.diffusion.seeds import noise, seed_of
 from densedpo.errors import UserError
 from densedpo.models.clips import clips_to_tensor, latent_grid, tensor_to_clips
 from densedpo.models.identity import weights_hash
 from densedpo.models.lora import linear_layers
-from densedpo.models.pipelines import LoadOptions, load_pipeline, side_defaults
+from densedpo.models.pipelines import LoadOptions, load_pipeline, sampling_defaults, side_defaults
 from densedpo.models.t5 import encode_with_mask
 
 PIPELINES = ("LTXPipeline",)
@@ -63,6 +63,7 @@ class LTXModel:
     padding_frames = 0
 
     def __init__(self, folder: Path, pipeline: LTXPipeline, options: LoadOptions, defaults: dict[str, object]) -> None:
+        self.name = folder.name
         self.folder = folder
         self.pipeline = pipeline
         self.device = options.device
@@ -79,7 +80,8 @@ class LTXModel:
         self.max_sequence_length = int(str(values.pop("max_sequence_length")))
         self.decode_timestep = float(str(values.pop("decode_timestep")))
         self.decode_noise_scale = float(str(values.pop("decode_noise_scale")))
-        self.defaults = SamplingDefaults(**values)  # type: ignore[arg-type]
+        self.defaults = sampling_defaults(values, folder)
+        self.told_fps = self.defaults.fps  # its rotary tables are in seconds
 
     @torch.no_grad()
     def encode_text(self, prompts: Sequence[str]) -> Conditioning:
@@ -121,7 +123,7 @@ class LTXModel:
     def predict(self, noisy_BCFHW: Tensor, sigma_B: Tensor, conditioning: Conditioning) -> Tensor:
         """The velocity, in float32, where the latents are; the network is told 1000 sigma and `defaults.fps`."""
         frames, height, width = noisy_BCFHW.shape[2:]
-        seconds = self.temporal_factor / self.defaults.fps  # a latent frame lasts
+        seconds = self.temporal_factor / self.told_fps  # a latent frame lasts
         tokens_BSC = self.denoiser(
             hidden_states=noisy_BCFHW.flatten(2).transpose(1, 2).to(self.device, self.dtype),
             encoder_hidden_states=conditioning.tensors["text"].to(self.device, self.dtype),

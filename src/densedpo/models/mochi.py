@@ -20,12 +20,12 @@ from torch import Tensor
 
 from densedpo.diffusion.memory import memory_is_clear
 from densedpo.diffusion.process import RectifiedFlow
-from densedpo.diffusion.protocol import Conditioning, SamplingDefaults
+from densedpo.diffusion.protocol import Conditioning
 from densedpo.errors import UserError
 from densedpo.models.clips import clips_to_tensor, latent_grid, tensor_to_clips
 from densedpo.models.identity import weights_hash
 from densedpo.models.lora import linear_layers
-from densedpo.models.pipelines import LoadOptions, load_pipeline, side_defaults
+from densedpo.models.pipelines import LoadOptions, load_pipeline, sampling_defaults, side_defaults
 from densedpo.models.t5 import encode_with_mask
 
 PIPELINES = ("MochiPipeline",)
@@ -61,6 +61,7 @@ class MochiModel:
     def __init__(
         self, folder: Path, pipeline: MochiPipeline, options: LoadOptions, defaults: dict[str, object]
     ) -> None:
+        self.name = folder.name
         self.folder = folder
         self.pipeline = pipeline
         self.device = options.device
@@ -75,7 +76,7 @@ class MochiModel:
         self.spatial_factor = int(self.vae.spatial_compression_ratio)
         values = OFFICIAL_DEFAULTS | defaults
         self.max_sequence_length = int(str(values.pop("max_sequence_length")))
-        self.defaults = SamplingDefaults(**values)  # type: ignore[arg-type]
+        self.defaults = sampling_defaults(values, folder)
 
     @torch.no_grad()
     def encode_text(self, prompts: Sequence[str]) -> Conditioning:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +15,7 @@ import transformers.utils.logging
 from diffusers import DiffusionPipeline
 from diffusers.models.attention_dispatch import _AttentionBackendRegistry, attention_backend
 
+from densedpo.diffusion.protocol import SamplingDefaults
 from densedpo.errors import UserError
 from densedpo.models.settings import Expert, LoadSettings, Offload, Quantise
 
@@ -157,4 +158,33 @@ def refuse_pickles(folder: Path) -> None:
 def side_defaults(folder: Path) -> dict[str, Any]:
     """What the folder's `densedpo.json` says; nothing if there is none."""
     path = folder / SIDE_FILE
-    return dict(json.loads(path.read_text())) if path.exists() else {}
+    return read_json(path) if path.exists() else {}
+
+
+def sampling_defaults(values: dict[str, Any], folder: Path) -> SamplingDefaults:
+    """The defaults of a family with what the folder's own file changes in them.
+
+    Raises:
+        UserError: the file names something that this family does not have.
+    """
+    extra = values.keys() - {field.name for field in fields(SamplingDefaults)}
+    if extra:
+        raise UserError(
+            f"{folder / SIDE_FILE} sets {', '.join(sorted(extra))}, which this model does not have: remove it"
+        )
+    return SamplingDefaults(**values)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from a file.
+
+    Raises:
+        UserError: the file holds something else.
+    """
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is no valid JSON ({error}): mend it, or copy it again") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{path} holds no JSON object: mend it, or copy it again")
+    return found

@@ -22,12 +22,12 @@ from torch import Tensor
 
 from densedpo.diffusion.memory import memory_is_clear
 from densedpo.diffusion.process import RectifiedFlow
-from densedpo.diffusion.protocol import Conditioning, SamplingDefaults
+from densedpo.diffusion.protocol import Conditioning
 from densedpo.errors import UserError
 from densedpo.models.clips import clips_to_tensor, latent_grid, tensor_to_clips
 from densedpo.models.identity import weights_hash
 from densedpo.models.lora import linear_layers
-from densedpo.models.pipelines import LoadOptions, load_pipeline, side_defaults
+from densedpo.models.pipelines import LoadOptions, load_pipeline, sampling_defaults, side_defaults
 from densedpo.models.t5 import warn_if_truncated
 from densedpo.models.wan_vae import decode_clips, encode_clips
 
@@ -74,6 +74,7 @@ class WanModel:
     padding_frames = 0
 
     def __init__(self, folder: Path, pipeline: WanPipeline, options: LoadOptions) -> None:
+        self.name = folder.name
         self.folder = folder
         self.pipeline = pipeline
         self.device = options.device
@@ -98,7 +99,7 @@ class WanModel:
         self.spatial_factor = int(self.vae.config.scale_factor_spatial)
         values = {"boundary": self.boundary} | _official_defaults(pipeline) | side_defaults(folder)
         self.max_sequence_length = int(str(values.pop("max_sequence_length")))
-        self.defaults = SamplingDefaults(**values)
+        self.defaults = sampling_defaults(values, folder)
         self._scheduler = FlowMatchEulerDiscreteScheduler(shift=_flow_shift(pipeline.scheduler.config))
 
     @torch.no_grad()

@@ -70,7 +70,8 @@ def decode_clips(vae: AutoencoderKLWan, latents_BCFHW: Tensor) -> Tensor:
     factor, scale = vae.config.scale_factor_temporal, vae.config.scale_factor_spatial
     together = clips_at_once(vae, 1 + (frames - 1) * factor, height * scale, width * scale)
     if not together:
-        return torch.as_tensor(vae.decode(latents_BCFHW).sample)
+        # One by one: large clips gain nothing by company, and need the memory.
+        return torch.cat([vae.decode(one).sample for one in torch.split(latents_BCFHW, 1)])
     with whole_clips(vae):
         parts = [decode_whole(vae, part) for part in torch.split(latents_BCFHW, together)]
     return torch.cat(parts).clamp(-1, 1)

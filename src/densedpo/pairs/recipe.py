@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from densedpo.diffusion.protocol import VideoModel
+from densedpo.diffusion.protocol import VideoModel, check_frame_rate
 from densedpo.diffusion.schedule import eta_of_step_fraction, starting_at, step_fraction
 from densedpo.diffusion.seeds import seed_of, uniform
 from densedpo.errors import UserError
@@ -32,6 +32,7 @@ def plan(
     """
     if not clips:
         raise UserError(f"there are no clips in the {settings.split} split: run `densedpo ingest` first")
+    check_frame_rate(model, shape.fps)
     steps = settings.steps or model.defaults.steps
     sigmas = model.sigmas(steps, model.latent_shape(shape.frames, shape.height, shape.width))
     common = {

@@ -5,38 +5,52 @@ Shapes: B pairs, C channels, F latent frames, H height, W width; "2B" is all a, 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-from densedpo.diffusion.protocol import Conditioning, VideoModel
+from densedpo.diffusion.protocol import Conditioning, VideoModel, served_sigmas
 from densedpo.diffusion.seeds import generator, noise
+from densedpo.errors import UserError
 from densedpo.losses.common import PairErrors
 from densedpo.models.lora import adapter_off
 from densedpo.training.data import Batch
 from densedpo.training.settings import TrainSettings
 
+MOST_DRAWS = 10_000  # of one noise level
+
 
 def draw_sigma(
-    keys: Sequence[str], step: int, settings: TrainSettings, served: tuple[float, float] = (0.0, math.inf)
+    keys: Sequence[str], shape: tuple[int, ...], step: int, settings: TrainSettings, model: VideoModel
 ) -> Tensor:
     """Training noise levels `[B]`, one a pair, shared by both members (appendix E of the paper).
 
     Logit-normal, then shifted: sigma' = s sigma / (1 + (s - 1) sigma) with s = `timestep_shift`; drawn again until it
-    lies from `served[0]` up to below `served[1]`, where the trained expert of a model works. A function of
-    (seed, step, key).
+    lies where the trained expert of a model works. Or as the model's family draws it, for latents of `shape`
+    `(C, F, H', W')`. A function of (seed, step, key).
+
+    Raises:
+        UserError: these settings hardly ever draw a level at which the trained expert works.
     """
-    return torch.stack([_one_sigma(generator(settings.seed, "sigma", step, key), settings, served) for key in keys])
+    draws = [generator(settings.seed, "sigma", step, key) for key in keys]
+    if settings.timesteps == "model":
+        uniform_B = torch.stack([torch.rand((), generator=each) for each in draws])
+        return model.training_sigmas(uniform_B.clamp(1e-6, 1 - 1e-6), shape)
+    return torch.stack([_logit_normal(each, settings, served_sigmas(model)) for each in draws])
 
 
-def _one_sigma(draws: torch.Generator, settings: TrainSettings, served: tuple[float, float]) -> Tensor:
-    while True:
+def _logit_normal(draws: torch.Generator, settings: TrainSettings, served: tuple[float, float]) -> Tensor:
+    for _ in range(MOST_DRAWS):
         plain = torch.sigmoid(settings.timestep_mean + settings.timestep_std * torch.randn((), generator=draws))
         sigma = settings.timestep_shift * plain / (1 + (settings.timestep_shift - 1) * plain)
         if served[0] <= sigma < served[1]:
             return sigma
+    raise UserError(
+        f"timestep_mean {settings.timestep_mean:g} and timestep_std {settings.timestep_std:g} hardly ever draw a noise "
+        f"level from {served[0]:g} to {served[1]:g}, where the trained expert works: choose others, or "
+        "--timesteps model"
+    )
 
 
 def draw_noise(

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from densedpo.chunks import chunks
 from densedpo.diffusion.memory import memory_is_clear
-from densedpo.diffusion.protocol import VideoModel, served_sigmas
+from densedpo.diffusion.protocol import VideoModel
 from densedpo.files import write_text_atomic
 from densedpo.models.encoded import conditioning
 from densedpo.models.lora import adapter_state, fresh_adapter, restore_adapter_state, save_adapter
@@ -83,8 +83,9 @@ def _step(
     whole = sum(total_weight(batch, frames_SF, settings) for batch in batches)
     measured, loss = Measurements(), 0.0
     for batch in batches:
-        sigma_B = draw_sigma(batch.keys, step, settings, served_sigmas(model))
-        noises = draw_noise(batch.keys, tuple(batch.a_BCFHW.shape[1:]), step, settings)
+        shape = tuple(batch.a_BCFHW.shape[1:])
+        sigma_B = draw_sigma(batch.keys, shape, step, settings, model)
+        noises = draw_noise(batch.keys, shape, step, settings)
         errors = pair_errors(model, batch, conditioning(project, model, batch.prompts), sigma_B, noises)
         output = loss_of(errors, batch, frames_SF, settings)
         share: Tensor = output.loss_sum.sum() / max(whole, 1e-12)

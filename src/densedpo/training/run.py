@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from densedpo.config import Settings, dump_settings, load_settings
-from densedpo.diffusion.protocol import VideoModel
+from densedpo.diffusion.protocol import VideoModel, check_frame_rate
 from densedpo.errors import UserError
 from densedpo.files import write_text_atomic
 from densedpo.models.identity import versions
@@ -23,11 +23,12 @@ def begin_run(project: Project, model: VideoModel, dataset: Dataset, settings: T
         UserError: the run was begun with other settings, another model, or other labels; or the pairs' latents are of
             another autoencoder.
     """
+    check_frame_rate(model, project.settings.fps)
     foreign = sum(example.pair.vae_hash != model.vae_hash for example in dataset.examples)
     if foreign:
         raise UserError(
             f"the latents of {foreign} pairs in {project.root} were made by another autoencoder than that of "
-            f"{model.folder.name}; train the model that made them, or make the pairs anew in a new project"
+            f"{model.name}; train the model that made them, or make the pairs anew in a new project"
         )
     run = project.run_folder(name)
     facts = _facts(model, dataset, settings)
@@ -59,8 +60,10 @@ def _facts(model: VideoModel, dataset: Dataset, settings: TrainSettings) -> dict
     return {
         "kind": "training",
         "status": "begun",
-        "base_model": model.folder.name,
+        "base_model": model.name,
         "base_model_hash": model.model_hash,
+        "expert": getattr(model.denoiser, "expert", None),
+        "dtype": str(model.dtype).removeprefix("torch."),
         "method": settings.method,
         "beta": settings.beta,
         "effective_k": 0.5 * settings.beta,  # -log sigmoid(-k Delta), errors as means over channels, height, width
@@ -75,7 +78,7 @@ def _facts(model: VideoModel, dataset: Dataset, settings: TrainSettings) -> dict
 def _check_same(run: Path, settings: Settings, there: dict[str, Any], here: dict[str, Any]) -> None:
     before = load_settings(TrainSettings, run / "settings.yaml", {}).model_dump()
     changed = [f"{k} ({before[k]} then, {v} now)" for k, v in settings.model_dump().items() if before[k] != v]
-    changed += [k for k in ("base_model_hash", "dataset") if there[k] != here[k]]
+    changed += [k for k in ("base_model_hash", "expert", "dtype", "dataset") if there.get(k) != here[k]]
     if changed:
         raise UserError(
             f"{run} was begun differently: {', '.join(changed)}; choose another --name, or delete that folder"

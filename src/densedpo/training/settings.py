@@ -35,9 +35,11 @@ class TrainSettings(Settings):
     )
     weight_decay: float = Field(default=0.01, ge=0, description="AdamW's weight decay.")
     clip_norm: float = Field(default=1.0, gt=0, description="Largest gradient norm.")
-    timestep_mean: float = Field(
-        default=0.0, description="Training sigma is logit-normal with this mean, before any shift."
+    timesteps: Literal["logit-normal", "model"] = Field(
+        default="logit-normal",
+        description="Distribution of the training sigma; model: as official trainers of the model's family draw it.",
     )
+    timestep_mean: float = Field(default=0.0, description="Mean of the logit-normal sigma, before any shift.")
     timestep_std: float = Field(default=1.0, gt=0, description="Its standard deviation.")
     timestep_shift: float = Field(default=1.0, gt=0, description="Shift applied to the drawn sigma; 1 is none.")
     shared_noise: bool = Field(default=True, description="One noise for both members of a pair (appendix E); else two.")
