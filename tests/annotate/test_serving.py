@@ -2,7 +2,6 @@
 
 import json
 import re
-import signal
 import subprocess
 import sys
 import urllib.request
@@ -32,19 +31,27 @@ def post(address: str, path: str, body: Any = None) -> Any:
         return json.load(response)
 
 
+def answers_of(server: "subprocess.Popen[str]") -> list[str]:
+    """Give a dozen answers to the server; the labels that it acknowledged."""
+    assert server.stdout is not None
+    said = server.stdout.readline()
+    found = re.search(r"labelling at (http://127\.0\.0\.1:\d+);", said)
+    assert found, said
+    task, acknowledged, latest = post(found[1], "/api/next"), [], None
+    for number in range(12):
+        choice = ("left", "right", "tie")[number % 3]
+        latest = post(found[1], "/api/answers", answer(task, 0, choice, replaces=latest))["id"]
+        acknowledged.append(latest)
+    return acknowledged
+
+
 def test_a_killed_server_has_every_answer_it_acknowledged(project: Project) -> None:
     command = [sys.executable, "-m", "densedpo", "annotate", str(project.root), "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        said = server.stdout.readline()
-        found = re.search(r"labelling at (http://127\.0\.0\.1:\d+);", said)
-        assert found, said
-        task, acknowledged, latest = post(found[1], "/api/next"), [], None
-        for number in range(12):
-            choice = ("left", "right", "tie")[number % 3]
-            latest = post(found[1], "/api/answers", answer(task, 0, choice, replaces=latest))["id"]
-            acknowledged.append(latest)
-        server.send_signal(signal.SIGKILL)
+        try:
+            acknowledged = answers_of(server)
+        finally:
+            server.kill()  # SIGKILL, in the middle of it
     again = Project.open(project.root)
     assert [label.id for label in all_labels(again)] == acknowledged
     assert [label.id for label in again.labels()] == acknowledged[-1:]

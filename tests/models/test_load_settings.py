@@ -169,7 +169,7 @@ def test_part_of_a_model_in_pickles_only_is_refused(random_wan_folder: Path, tmp
 
 @pytest.mark.parametrize("failure", [torch.OutOfMemoryError("CUDA out of memory"), MemoryError()])
 def test_too_little_memory_names_the_ways_out(failure: Exception) -> None:
-    ways_out = r"too little memory for loading x: try a smaller --batch, .*--offload model"
+    ways_out = r"too little memory for loading x: try a smaller --batch .*--offload model"
     with pytest.raises(UserError, match=ways_out), memory_is_clear("loading x"):
         raise failure
 

@@ -57,8 +57,9 @@ def scored() -> list:  # type: ignore[type-arg]
 
 def test_it_draws_what_the_caption_says_most_of_the_time(scored: list) -> None:  # type: ignore[type-arg]
     for aspect in ("colour", "background"):
-        assert np.mean([clip.details[aspect] for clip in scored]) >= 0.75, aspect
-    assert np.mean([clip.whole.text_alignment for clip in scored]) >= 0.6
+        assert np.mean([clip.details[aspect] for clip in scored]) >= 0.9, aspect
+    assert np.mean([clip.details["shape"] for clip in scored]) >= 0.5
+    assert np.mean([clip.whole.text_alignment for clip in scored]) >= 0.7
 
 
 def test_it_moves(scored: list) -> None:  # type: ignore[type-arg]

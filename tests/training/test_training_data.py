@@ -111,16 +111,25 @@ def test_every_epoch_sees_each_pair_once_in_a_fresh_order(count: int, batch: int
     assert [batch_order(count, batch, step, seed=1) for step in range(count * 4)] != steps
 
 
+class OneExpert:
+    """A model that works at all noise levels."""
+
+
+MODEL: Any = OneExpert()
+
+
 def test_training_sigmas_are_logit_normal_and_then_shifted() -> None:
     keys = [str(number) for number in range(4000)]
-    plain = draw_sigma(keys, 0, TrainSettings(timestep_mean=0.5, timestep_std=2.0))
+    plain = draw_sigma(keys, (), 0, TrainSettings(timestep_mean=0.5, timestep_std=2.0), MODEL)
     logit = torch.logit(plain.double())
     assert logit.mean().item() == pytest.approx(0.5, abs=5 * 2 / 4000**0.5)
     assert logit.std().item() == pytest.approx(2.0, abs=0.12)
-    shifted = draw_sigma(keys, 0, TrainSettings(timestep_mean=0.5, timestep_std=2.0, timestep_shift=5.0))
+    shifted = draw_sigma(keys, (), 0, TrainSettings(timestep_mean=0.5, timestep_std=2.0, timestep_shift=5.0), MODEL)
     torch.testing.assert_close(shifted, 5 * plain / (1 + 4 * plain))
-    assert torch.equal(draw_sigma(keys[7:8], 0, TrainSettings(timestep_mean=0.5, timestep_std=2.0)), plain[7:8])
-    assert not torch.equal(draw_sigma(keys, 1, TrainSettings(timestep_mean=0.5, timestep_std=2.0)), plain)
+    assert torch.equal(
+        draw_sigma(keys[7:8], (), 0, TrainSettings(timestep_mean=0.5, timestep_std=2.0), MODEL), plain[7:8]
+    )
+    assert not torch.equal(draw_sigma(keys, (), 1, TrainSettings(timestep_mean=0.5, timestep_std=2.0), MODEL), plain)
 
 
 def test_noise_is_shared_by_both_members_unless_switched_off() -> None:

@@ -38,6 +38,7 @@ def _listen(settings: AnnotateSettings) -> socket.socket:
         listening = socket.socket(family, kind)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.bind(address)
+        listening.listen()  # so that whoever is told the address can connect at once
     except OSError as error:
         reason = error.strerror or error
         raise UserError(f"cannot listen on {settings.host} port {settings.port}: {reason}; choose another") from None

@@ -21,5 +21,7 @@ def annotate(project: ProjectFolder, settings: AnnotateSettings) -> Result:
         if link:
             console.print(f"the lead's link (a new one at each start): {link}", markup=False)
 
+        console.file.flush()  # whoever reads a pipe waits for these lines
+
     serve(Project.open(project), settings, announce)
     return {"project": project}

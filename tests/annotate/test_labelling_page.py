@@ -145,10 +145,18 @@ def test_a_whole_session_by_keyboard(visit: Callable[..., Page], tmp_path: Path)
 
         press(page, "ArrowLeft", "u")  # a step back
         expect(page.locator("#question")).to_contain_text("Segment 1 of 5")
-        press(page, "x", "2")  # can't tell: the second reason
-        press(page, "ArrowDown", "j", "c")
+        press(page, "x")  # can't tell
+        expect(page.locator("#reasons")).to_be_visible()
+        press(page, "2")  # the second reason
+        expect(page.locator("#question")).to_contain_text("Segment 2 of 5")
+        press(page, "ArrowDown")
+        expect(page.locator("#question")).to_contain_text("Segment 3 of 5")
+        press(page, "j", "c")
+        expect(page.locator("#comment")).to_be_visible()
         page.keyboard.type("the hand melts")
-        press(page, "Control+Enter", "Enter")
+        press(page, "Control+Enter")
+        expect(page.locator("#comment")).not_to_be_visible()
+        press(page, "Enter")
         expect(page.locator("#notice")).to_contain_text("3 questions have no answer yet")
         press(page, "ArrowDown", "ArrowDown", "ArrowDown", "Enter")
         expect(page.locator("#done")).to_be_visible()
