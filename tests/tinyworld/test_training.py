@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-SCRIPTS = Path(__file__).parents[2] / "scripts" / "train_tinyworld"
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ModuleType]:
     """A module of the script, by name."""
     monkeypatch.syspath_prepend(str(SCRIPTS))
-    return importlib.import_module
+    return lambda name: importlib.import_module(f"tinyworld_training.{name}")
 
 
 def weights_in(path: Path) -> dict[str, torch.Tensor]:

@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
-from trainer import Muon, Trainer
 
 from densedpo.models.wan_vae import code_whole_clips, decode_whole, encode_whole
 from densedpo.tinyworld import world
+
+from .trainer import Muon, Trainer
 
 CHANNELS = 16
 CONFIG: dict[str, Any] = dict(

@@ -7,19 +7,20 @@ import os
 from pathlib import Path
 from typing import Any
 
-import autoencoder
 import numpy as np
 import torch
-from autoencoder import CHANNELS, as_tensors, make_fast
 from diffusers import FlowMatchEulerDiscreteScheduler, WanPipeline, WanTransformer3DModel
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from trainer import Muon, Trainer
 from transformers import PreTrainedTokenizerFast, UMT5Config, UMT5EncoderModel
 
 from densedpo.files import file_digest
 from densedpo.models.wan_vae import encode_whole
 from densedpo.tinyworld import world
+
+from . import autoencoder
+from .autoencoder import CHANNELS, as_tensors, make_fast
+from .trainer import Muon, Trainer
 
 TEXT_CONFIG: dict[str, Any] = dict(d_model=64, d_kv=16, d_ff=128, num_layers=2, num_heads=4, dropout_rate=0.0)
 CONFIG: dict[str, Any] = dict(

@@ -1,6 +1,6 @@
 """Train the embedded tiny text-to-video model on the procedural world, from nothing.
 
-    python scripts/train_tinyworld all --out build/tinyworld --to src/densedpo/tinyworld/model
+    python scripts/train_tinyworld.py all --out build/tinyworld --to src/densedpo/tinyworld/model
 
 Three stages, each also to be run alone: `vae` (the autoencoder), `denoiser` (text encoder and denoiser on its latents),
 `export` (the model folder). Every stage is resumable: stopped at any moment and run again with the same arguments, it
@@ -12,8 +12,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import autoencoder
-import denoiser
+from tinyworld_training import autoencoder, denoiser
 
 STEPS = {"vae": 7200, "denoiser": 3600}
 
