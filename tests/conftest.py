@@ -1,17 +1,25 @@
 """Rules for all tests: no network, and in CI no skips. And a model for all."""
 
 import os
+import shutil
 from collections.abc import Generator
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 pytest_plugins = ["pytester"]
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+QUIET += ["--disable-component-update", "--disable-sync"]
 
 # Reasons (their beginnings) for which a test may be skipped in CI too.
 SKIPS_ALLOWED_IN_CI: tuple[str, ...] = ()
@@ -44,3 +52,16 @@ def random_wan_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tiny_models import random_wan
 
     return random_wan(tmp_path_factory.mktemp("models") / "random-wan")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Generator["Browser", None, None]:
+    """A real Chromium; without one the test is skipped, and in CI, as every skipped test, failed."""
+    from playwright.sync_api import sync_playwright
+
+    if CHROMIUM is None:
+        pytest.skip("Chromium is missing: install the package `chromium` to run the browser tests")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
+        yield browser
+        browser.close()

@@ -207,7 +207,7 @@ def test_runs_that_cannot_be_exported(project: Project, tmp_path: Path) -> None:
 def test_a_base_model_that_cannot_be_looked_up(project: Project, tmp_path: Path) -> None:
     changed = project.settings.model_copy(update={"model": "nobody/no-such-model"})
     other = Project(project.root, changed, project._engine)
-    with pytest.raises(UserError, match=r"'nobody/no-such-model' is no folder here, and the hub could not be asked"):
+    with pytest.raises(UserError, match=r"model 'nobody/no-such-model' could not be fetched from the hub"):
         exported(other, tmp_path)
 
 

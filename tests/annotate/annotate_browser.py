@@ -1,7 +1,6 @@
 """The application behind a real port, and a page in a real Chromium."""
 
 import contextlib
-import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -12,9 +11,6 @@ from densedpo.annotate.app import create_app
 from densedpo.annotate.settings import AnnotateSettings
 from densedpo.store.project import Project
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-QUIET = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
-QUIET += ["--disable-component-update", "--disable-sync"]
 # The number that a canvas bears, as annotate_projects.py burns it in.
 READ = """
 (id) => {

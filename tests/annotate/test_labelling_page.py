@@ -1,7 +1,6 @@
 """The labelling page in a real browser: every frame it paints, a session by keyboard, a reload in the middle."""
 
 import contextlib
-import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from annotate_browser import CHROMIUM, QUIET, READ, WATCH, served
+from annotate_browser import READ, WATCH, served
 from annotate_projects import HOSTILE, all_labels, make_project
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from densedpo.store import people
 from densedpo.store.project import Project
@@ -19,19 +18,6 @@ from densedpo.store.project import Project
 HARMLESS = ("willReadFrequently", "ERR_ABORTED", "ERR_FAILED", "Failed to fetch")  # the tests' own doing
 SHAPE = {"frames": 41, "fps": 8.0}  # five segments
 QUICK = {"frames": 49, "fps": 24.0, "segment_seconds": 0.5}  # four segments
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if CHROMIUM is None:
-        missing = "Chromium is missing: install the package `chromium` to run the browser tests"
-        if os.environ.get("CI") == "true":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -3,16 +3,21 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from diffusers import AutoencoderKLWan, FlowMatchEulerDiscreteScheduler
 from huggingface_hub import errors
+from huggingface_hub.utils import filter_repo_objects
 from model_folders import variant
 
+from densedpo.diffusion.protocol import check_frame_rate
 from densedpo.diffusion.seeds import noise
 from densedpo.errors import UserError
 from densedpo.models import load_model
+from densedpo.models.load import HUB_FILES, HUB_VARIANTS
 from densedpo.models.settings import LoadSettings
 from small_projects import model_at
 
@@ -128,3 +133,37 @@ def test_in_bfloat16_the_denoiser_predicts_in_float32_and_the_autoencoder_keeps_
     stored = AutoencoderKLWan.from_pretrained(random_wan_folder, subfolder="vae").state_dict()
     held = model.vae.state_dict()  # type: ignore[attr-defined]
     assert all(torch.equal(held[name], weight) for name, weight in stored.items())
+
+
+def test_of_a_hub_model_only_the_parts_of_the_pipeline_are_fetched() -> None:
+    wanted = ["model_index.json", "vae/config.json", "transformer/diffusion_pytorch_model-00001-of-2.safetensors"]
+    unwanted = ["whole-13b.safetensors", "unet/model.fp16.safetensors", "vae/model.bin", "README.md"]
+    kept = filter_repo_objects(wanted + unwanted, allow_patterns=HUB_FILES, ignore_patterns=HUB_VARIANTS)
+    assert list(kept) == wanted
+
+
+def test_what_a_model_is_told_beside_its_weights_is_in_its_hash(random_wan_folder: Path, tmp_path: Path) -> None:
+    plain = model_at(random_wan_folder)
+    shorter = model_at(variant(random_wan_folder, tmp_path / "a", "densedpo.json", max_sequence_length=12))
+    assert shorter.model_hash != plain.model_hash
+    assert shorter.vae_hash == plain.vae_hash
+    tiled = load_model(str(random_wan_folder), LoadSettings(device="cpu", tiled_vae=True))
+    assert tiled.model_hash == plain.model_hash
+    assert tiled.vae_hash != plain.vae_hash
+
+
+def test_a_default_that_a_model_does_not_have(random_wan_folder: Path, tmp_path: Path) -> None:
+    folder = variant(random_wan_folder, tmp_path / "a", "densedpo.json", stepps=3)
+    with pytest.raises(UserError, match=r"densedpo\.json sets stepps, which this model does not have: remove it"):
+        load_model(str(folder))
+    (folder / "densedpo.json").write_text("{")
+    with pytest.raises(UserError, match=r"densedpo\.json is no valid JSON"):
+        load_model(str(folder))
+
+
+def test_a_frame_rate_other_than_the_one_a_model_is_told(tmp_path: Path) -> None:
+    told: Any = SimpleNamespace(told_fps=25.0, folder=tmp_path)
+    check_frame_rate(told, 25.0)
+    check_frame_rate(SimpleNamespace(folder=tmp_path), 8.0)  # type: ignore[arg-type]  # one that is told none
+    with pytest.raises(UserError, match=r'told 25 frames a second, but the project has 16: put \{"fps": 16\} into'):
+        check_frame_rate(told, 16.0)

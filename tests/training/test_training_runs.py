@@ -185,3 +185,13 @@ def test_latents_of_another_autoencoder_are_refused(random_wan_folder: Path, tmp
 def test_only_one_process_trains_a_run(project: Project) -> None:
     with project.lock("train-busy"), pytest.raises(UserError, match="train-busy is already running"):
         run(project, "busy")
+
+
+def test_a_run_is_not_continued_in_another_precision(random_wan_folder: Path, tmp_path: Path) -> None:
+    project = empty_project(tmp_path / "project", random_wan_folder)
+    give_labels(project, plant_pair(project, 0), "a")
+    run(project, "dense", steps=1)
+    described = project.run_folder("dense") / "run.json"
+    described.write_text(described.read_text().replace('"dtype": "float32"', '"dtype": "bfloat16"'))
+    with pytest.raises(UserError, match="was begun differently: dtype; choose another --name"):
+        run(project, "dense", steps=1)

@@ -111,28 +111,15 @@ def base_of(project: Project, facts: dict[str, Any]) -> Base:
         UserError: its folder is gone, or the hub cannot be asked what it is.
     """
     model = project.settings.model
+    pipeline = _pipeline(model_folder(model, hub_files=(INDEX,)) / INDEX)  # its weights need not be here
     if model == TINYWORLD:
-        return Base(TINYWORLD, None, _pipeline(model_folder(model) / INDEX))
-    if Path(model).is_dir() or model.count("/") != 1 or model.startswith((".", "/", "~")):
-        return Base(facts["base_model"], None, _pipeline(model_folder(model) / INDEX))
-    return Base(model, model, _pipeline(_fetched_index(model)))
+        return Base(TINYWORLD, None, pipeline)
+    if Path(model).is_dir():
+        return Base(facts["base_model"], None, pipeline)
+    return Base(model, model, pipeline)
 
 
 def _pipeline(index: Path) -> str:
     if not index.exists():
         raise UserError(f"{index} is missing, and it says what the base model is: download or copy the model again")
     return str(read_json(index)["_class_name"])
-
-
-def _fetched_index(hub_id: str) -> Path:
-    """Of a hub model the index alone: its weights need not be here."""
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(hf_hub_download(hub_id, INDEX))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise UserError(
-            f"model {hub_id!r} is no folder here, and the hub could not be asked what it is ({type(error).__name__}): "
-            "check your network and, for a gated model, `hf auth login`"
-        ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -29,8 +30,15 @@ TOLD = ("max_sequence_length", "told_fps")
 TOLD_TO_DECODER = ("decode_timestep", "decode_noise_scale")
 
 
-def model_folder(name_or_path: str, revision: str | None = None) -> Path:
+def is_hub_id(name_or_path: str) -> bool:
+    """Whether a name that is no folder here has the form of a hub id (owner/name)."""
+    return name_or_path.count("/") == 1 and not name_or_path.startswith((".", "/", "~"))
+
+
+def model_folder(name_or_path: str, revision: str | None = None, hub_files: Sequence[str] = HUB_FILES) -> Path:
     """The folder of a model given as `tinyworld`, a local folder, or a hub id (downloaded into the usual cache).
+
+    `hub_files` are patterns of the files that are wanted of a hub model.
 
     Raises:
         UserError: there is no such folder, hub repository or revision, or it cannot be fetched.
@@ -39,14 +47,14 @@ def model_folder(name_or_path: str, revision: str | None = None) -> Path:
         return Path(str(files("densedpo.tinyworld") / "model"))
     if Path(name_or_path).is_dir():
         return Path(name_or_path)
-    if name_or_path.count("/") != 1 or name_or_path.startswith((".", "/", "~")):
+    if not is_hub_id(name_or_path):
         raise UserError(
             f"model {name_or_path!r} is not a folder: give a diffusers folder, a hub id (owner/name), or {TINYWORLD!r}"
         )
-    return _fetched(name_or_path, revision)
+    return _fetched(name_or_path, revision, hub_files)
 
 
-def _fetched(hub_id: str, revision: str | None) -> Path:
+def _fetched(hub_id: str, revision: str | None, hub_files: Sequence[str]) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -58,7 +66,7 @@ def _fetched(hub_id: str, revision: str | None) -> Path:
 
     try:
         return Path(
-            snapshot_download(hub_id, revision=revision, allow_patterns=HUB_FILES, ignore_patterns=HUB_VARIANTS)
+            snapshot_download(hub_id, revision=revision, allow_patterns=list(hub_files), ignore_patterns=HUB_VARIANTS)
         )
     except GatedRepoError as error:
         raise UserError(

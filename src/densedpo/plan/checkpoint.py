@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from densedpo.errors import UserError
-from densedpo.models.load import TINYWORLD
+from densedpo.models.load import TINYWORLD, is_hub_id, model_folder
 from densedpo.models.pipelines import SIDE_FILE
 
 CONFIG_FILES = ("model_index.json", SIDE_FILE, "*/config.json", "scheduler/scheduler_config.json")
@@ -46,29 +46,12 @@ def config_folder(name_or_path: str) -> Iterator[Path]:
 
 
 def _source(name_or_path: str) -> Path:
-    if name_or_path == TINYWORLD:
-        return Path(str(files("densedpo.tinyworld") / "model"))
-    if Path(name_or_path).is_dir():
-        return Path(name_or_path)
-    if name_or_path.count("/") != 1 or name_or_path.startswith((".", "/", "~")):
+    if name_or_path != TINYWORLD and not Path(name_or_path).is_dir() and not is_hub_id(name_or_path):
         raise UserError(
             f"model {name_or_path!r} is neither a folder nor known: give a diffusers folder, a hub id (owner/name), or "
             f"one of {', '.join([TINYWORLD, *published()['models']])}"
         )
-    return _fetched(name_or_path)
-
-
-def _fetched(hub_id: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    try:
-        return Path(snapshot_download(hub_id, allow_patterns=list(CONFIG_FILES)))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise UserError(
-            f"the config files of {hub_id!r} could not be fetched from the hub ({type(error).__name__}): check the "
-            "name, your network and, for a gated model, `hf auth login`"
-        ) from error
+    return model_folder(name_or_path, hub_files=CONFIG_FILES)
 
 
 def _copy_configs(source: Path, folder: Path) -> None:
