@@ -220,3 +220,60 @@ def test_samples_and_fine_tuning_are_functions_of_their_seeds(random_wan_folder:
 def test_what_belongs_to_the_gates_is_refused_without_them(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["doctor", "--quick"]) == 2
     assert "give --world as well" in capsys.readouterr().err
+
+
+def measured_by_hand() -> rows.Measured:
+    """Three prompts alike: of each a slow, a middling and a fast clip, the faster the worse; real clips at 4 px/frame.
+
+    The annotator prefers the slower clip of every two, so does the choice of guided ones.
+    """
+
+    def clip(quality: float, speed: float) -> Take:
+        return a_take(quality, speed=speed, segments=(quality,))
+
+    base = [[clip(0.9, 1.0), clip(0.7, 2.0), clip(0.1, 4.0)] for _ in range(3)]
+    real = [[clip(1.0, 4.0)] * 3 for _ in range(3)]
+    again = [[clip(0.9, 1.0), clip(0.8, 2.0), clip(0.3, 4.0)] for _ in range(3)]  # slow thirds lose least
+    judged = verdicts(base, "by hand")
+    return rows.Measured(
+        real=real,
+        reconstructed=again,
+        psnr_PV=np.full((3, 3), 25.0),
+        world_speed_PV=np.array([[1.0, 2.0, 4.0]] * 3),
+        base=base,
+        base_verdicts=judged,
+        guided=base,
+        guided_verdicts=judged,
+        second=[],
+        tuned=[[clip(0.95, 1.0), clip(0.75, 2.0), clip(0.15, 4.0)] for _ in range(3)],
+        cpu_seconds=0.0,
+    )
+
+
+def test_gates_point_the_right_way() -> None:
+    measured = measured_by_hand()
+    found = {
+        gate.name: gate.estimate.value
+        for gate in (
+            *rows.autoencoder(measured),
+            *rows.defects(measured),
+            *rows.motion(measured),
+            *rows.preferences(measured),
+            rows.headroom(measured.base),
+            rows.finetuning(measured),
+        )
+    }
+    expected = {
+        "autoencoder: quality over that of renders, slow third": 0.9,
+        "autoencoder: quality over that of renders, fast third": 0.3,
+        "defective segments": 1 / 3,
+        "defective segments, slow third": 0.0,
+        "defective segments, fast third": 1.0,
+        "quality against log speed within a prompt: Spearman": -1.0,
+        "mean speed, base over real": (7 / 3) / 4,
+        "slower preferred, of two independent clips": 1.0,
+        "best of 3 lowers mean speed by": 1 - 1 / (7 / 3),
+        "best of 3 minus mean quality": 0.9 - 1.7 / 3,
+        "change of quality by fine-tuning on real clips": 0.05,
+    }
+    assert {name: found[name] for name in expected} == pytest.approx(expected)
