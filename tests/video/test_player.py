@@ -8,42 +8,17 @@ import pytest
 from footage import psnr, shapes
 from PIL import Image
 
-from densedpo.video.io import probe, read_video
+from densedpo.video.io import read_video
 from densedpo.video.player import (
     BITS,
     CELL,
-    GAP_GREY,
     STRIP,
     contact_sheet,
     numbered,
     numbered_layout,
     poster,
-    side_by_side,
     upscale,
 )
-
-
-def test_side_by_side_holds_both_sides_and_the_gap(tmp_path: Path) -> None:
-    left, right = shapes(seed=1), shapes(seed=2)
-    side_by_side(tmp_path / "a.mp4", left, right, 8, scale=4, gap=10)
-    frames, fps = read_video(tmp_path / "a.mp4")
-    assert frames.shape == (33, 192, 2 * 192 + 10, 3)
-    assert fps == 8
-    centres = slice(1, None, 4)  # one pixel inside each block of 4x4
-    assert psnr(frames[:, centres, 1:192:4], left) > 38
-    assert psnr(frames[:, centres, 203::4], right) > 38
-    assert np.abs(frames[:, :, 196:198].astype(int) - GAP_GREY).max() <= 3
-
-
-def test_tiny_clips_are_enlarged_until_people_can_see_them(tmp_path: Path) -> None:
-    side_by_side(tmp_path / "a.mp4", shapes(2), shapes(2), 8)
-    info = probe(tmp_path / "a.mp4")
-    assert (info.width, info.height) == (2 * 288 + 16, 288)  # 6 is the smallest scale that gives 256
-
-
-def test_sides_of_unequal_shape_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"right: expected the shape of left \(3, 48, 48, 3\), got \(2, 48, 48, 3\)"):
-        side_by_side(tmp_path / "a.mp4", shapes(3), shapes(2), 8)
 
 
 def test_numbered_frames_bear_their_number_beside_each_side(tmp_path: Path) -> None:

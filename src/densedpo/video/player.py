@@ -18,27 +18,9 @@ from PIL import Image
 
 from densedpo.video.io import Frames, write_video
 
-MINIMUM_SIDE = 256  # pixels; smaller clips are shown enlarged
-GAP_GREY = 32
 STRIP = 16  # pixels; width of the strip that bears the frame's number
 BITS, CELL = 16, 8  # cells of the strip below each other, each CELL pixels high, the lowest bit on top
 COMFORTABLE_SIDE = 384  # pixels; what `numbered` aims at
-
-
-def side_by_side(
-    path: str | Path, left: Frames, right: Frames, fps: float, *, scale: int | None = None, gap: int = 16
-) -> None:
-    """Write one browser-playable file with `left` and `right`, both uint8 `[T, H, W, 3]` RGB, next to each other.
-
-    Each side is enlarged `scale` times by repeating pixels (by default until its shorter side has 256), so the left one
-    covers x in [0, scale * W) and the right one starts at scale * W + gap. Raises ValueError if the shapes differ.
-    """
-    if left.shape != right.shape:
-        raise ValueError(f"right: expected the shape of left {left.shape}, got {right.shape}")
-    scale = scale or _scale_to(left, MINIMUM_SIDE)
-    left, right = _enlarge(left, scale), _enlarge(right, scale)
-    between = np.full((*left.shape[:2], gap, 3), GAP_GREY, dtype=np.uint8)
-    write_video(path, np.concatenate([left, between, right], axis=2), fps, quality="browser")
 
 
 @dataclass(frozen=True)
@@ -74,7 +56,7 @@ def numbered(path: str | Path, sides: Sequence[Frames], fps: float) -> None:
 
 def upscale(frames: Frames, minimum_side: int) -> Frames:
     """Repeat pixels a whole number of times until the shorter side of `[T, H, W, 3]` is at least `minimum_side`."""
-    return _enlarge(frames, _scale_to(frames, minimum_side))
+    return _enlarge(frames, max(1, math.ceil(minimum_side / min(frames.shape[1:3]))))
 
 
 def poster(frames: Frames) -> bytes:
@@ -121,11 +103,6 @@ def _strips(count: int, height: int) -> Frames:
 
 def _spread(frames: int, columns: int) -> NDArray[np.int64]:
     return np.linspace(0, frames - 1, columns).round().astype(np.int64)
-
-
-def _scale_to(frames: Frames, minimum_side: int) -> int:
-    shorter: int = min(frames.shape[1:3])
-    return max(1, math.ceil(minimum_side / shorter))
 
 
 def _enlarge(frames: Frames, scale: int) -> Frames:
