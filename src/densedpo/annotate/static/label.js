@@ -252,14 +252,14 @@ document.addEventListener("click", (event) => {
   }
 });
 find("#reasons").addEventListener("keydown", (event) => find(`#reasons li:nth-child(${Number(event.key) || 99}) button`)?.click());
-find("#comment").addEventListener("close", () => {
-  const { choice } = answers.get(current), text = find("#comment-text").value;
-  if (find("#comment").returnValue === "save") answers.give(current, choice, text, elapsed());
-  find("#comment").returnValue = "";
+// Saved at the submit itself: a dialog's close event comes a moment later, when another question may be the current one.
+find("#comment form").addEventListener("submit", (event) => {
+  if (event.submitter.value !== "save") return;
+  answers.give(current, answers.get(current).choice, find("#comment-text").value, elapsed());
   mark();
 });
 find("#comment").addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && event.ctrlKey) find("#comment").close("save");
+  if (event.key === "Enter" && event.ctrlKey) find("#comment form").requestSubmit(find("#comment .primary"));
 });
 find("#real").addEventListener("close", () => {
   real.pause();
