@@ -34,7 +34,7 @@ CONFIG: dict[str, Any] = dict(
     scale_factor_spatial=8,
 )
 PICTURES = 0.55  # of the steps see single pictures
-WINDOW = 32  # pixels
+FIRST_DECODER_STEP = 10_000  # of scenes that the first stage never saw
 
 
 def new_autoencoder() -> AutoencoderKLWan:
@@ -86,9 +86,10 @@ def make_fast(vae: AutoencoderKLWan) -> AutoencoderKLWan:
 def optimisers(vae: AutoencoderKLWan) -> list[torch.optim.Optimizer]:
     """Muon for the convolutions between the first and the last layers, AdamW for those and for gains and biases."""
     ends = ("conv_in", "conv_out", "quant_conv")
-    inner = [p for n, p in vae.named_parameters() if p.ndim >= 4 and not any(e in n for e in ends) and "gamma" not in n]
+    trained = [(n, p) for n, p in vae.named_parameters() if p.requires_grad]
+    inner = [p for n, p in trained if p.ndim >= 4 and not any(e in n for e in ends) and "gamma" not in n]
     inside = {id(p) for p in inner}
-    rest = [p for p in vae.parameters() if id(p) not in inside]
+    rest = [p for _, p in trained if id(p) not in inside]
     return [Muon(inner, lr=0.02), torch.optim.AdamW(rest, lr=2e-3, betas=(0.9, 0.99), weight_decay=0.0)]
 
 
@@ -103,9 +104,8 @@ def as_tensors(scenes: list[world.Scene]) -> tuple[torch.Tensor, torch.Tensor, l
     )
 
 
-def batch(step: int, pictures: bool, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """32 pictures or 4 whole clips, and what the shape covers, in windows around it."""
-    count, frames = (32, 1) if pictures else (4, world.FRAMES)
+def batch(step: int, count: int, frames: int, size: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """`count` stretches of `frames` frames, and what the shape covers, in windows of `size` pixels around it."""
     rng = np.random.default_rng([seed, 0, step])
     parts = []
     for row in range(count):
@@ -113,12 +113,31 @@ def batch(step: int, pictures: bool, seed: int) -> tuple[torch.Tensor, torch.Ten
         first = int(rng.integers(0, world.FRAMES - frames + 1))
         seen = slice(first, first + frames)
         scene = dataclasses.replace(scene, centres=scene.centres[seen], angles=scene.angles[seen])
-        corner = scene.centres[frames // 2] - WINDOW / 2 + rng.integers(-8, 9, size=2)
-        left, top = np.clip(corner, 0, world.SIZE - WINDOW).astype(int)
+        corner = scene.centres[frames // 2] - size / 2 + rng.integers(-8, 9, size=2)
+        left, top = np.clip(corner, 0, world.SIZE - size).astype(int)
         video, shape, _ = as_tensors([scene])
-        window = (..., slice(top, top + WINDOW), slice(left, left + WINDOW))
+        window = (..., slice(top, top + size), slice(left, left + size))
         parts.append((video[window], shape[window]))
     return torch.cat([v for v, _ in parts]), torch.cat([s for _, s in parts])
+
+
+def reconstruction_loss(
+    vae: AutoencoderKLWan, video: torch.Tensor, shape: torch.Tensor, generator: torch.Generator
+) -> tuple[torch.Tensor, dict[str, float]]:
+    # The shape is all of the picture's meaning: errors on and near it count eleven times.
+    weight = 1 + 10 * F.max_pool3d(shape, (1, 5, 5), stride=1, padding=(0, 2, 2))
+    with torch.autocast("cpu", torch.bfloat16):
+        latents = encode_whole(vae, video)
+        # Noise of a twentieth of each channel's spread: what a denoiser gets slightly wrong then decodes well.
+        spread = latents.detach().float().std(dim=(0, 2, 3, 4), keepdim=True)
+        noisy = latents + 0.05 * spread * torch.randn(latents.shape, generator=generator)
+        decoded = decode_whole(vae, noisy)
+    # Squared errors find the shape (absolute ones alone paint it over with background), absolute ones sharpen it.
+    difference = decoded.float() - video
+    error = (weight * (difference.square() + 0.2 * difference.abs())).sum() / weight.sum() / 3
+    squared = difference[(shape > 0.01).expand_as(video)].square().mean()
+    psnr = 10 * torch.log10(4 / squared).item()
+    return error, dict(psnr_shape=psnr, spread=spread.mean().item())
 
 
 def train(out: Path, steps: int, seed: int, until: int | None = None) -> Trainer:
@@ -130,29 +149,40 @@ def train(out: Path, steps: int, seed: int, until: int | None = None) -> Trainer
     trainer = Trainer("vae", out, vae, optimisers(vae), steps)
 
     def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        video, shape = batch(step, step < PICTURES * steps, seed)
-        # The shape is all of the picture's meaning: errors on and near it count eleven times.
-        weight = 1 + 10 * F.max_pool3d(shape, (1, 5, 5), stride=1, padding=(0, 2, 2))
-        generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
-        with torch.autocast("cpu", torch.bfloat16):
-            latents = encode_whole(vae, video)
-            # Noise of a twentieth of each channel's spread: what a denoiser gets slightly wrong then decodes well.
-            spread = latents.detach().float().std(dim=(0, 2, 3, 4), keepdim=True)
-            noisy = latents + 0.05 * spread * torch.randn(latents.shape, generator=generator)
-            decoded = decode_whole(vae, noisy)
-        # Squared errors find the shape (absolute ones alone paint it over with background), absolute ones sharpen it.
-        difference = decoded.float() - video
-        error = (weight * (difference.square() + 0.2 * difference.abs())).sum() / weight.sum() / 3
-        squared = difference[(shape > 0.01).expand_as(video)].square().mean()
-        psnr = 10 * torch.log10(4 / squared).item()
-        return error, dict(psnr_shape=psnr, spread=spread.mean().item())
+        count, frames = (32, 1) if step < PICTURES * steps else (4, world.FRAMES)
+        video, shape = batch(step, count, frames, 32, seed)
+        return reconstruction_loss(vae, video, shape, torch.Generator().manual_seed(seed * 1_000_003 + step))
 
     trainer.run(loss_of, save_every=100, ema=0.99, until=until)
     return trainer
 
 
-def load(out: Path) -> AutoencoderKLWan:
-    """The trained autoencoder: the average of its weights over the last hundreds of steps."""
+def train_decoder(out: Path, steps: int, seed: int, until: int | None = None) -> Trainer:
+    """Train the decoder further, as `out/decoder.pt`: the latents stay, so a denoiser can be trained meanwhile."""
+    vae = make_fast(load_encoder(out))
+    vae.decoder.requires_grad_(True)
+    vae.post_quant_conv.requires_grad_(True)
+    trainer = Trainer("decoder", out, vae, optimisers(vae), steps)
+
+    def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        # Half the length in larger windows: a fast shape stays in view. Whole clips at the end.
+        count, frames, size = (6, 17, 40) if step < 0.8 * steps else (4, world.FRAMES, 32)
+        video, shape = batch(FIRST_DECODER_STEP + step, count, frames, size, seed)
+        return reconstruction_loss(vae, video, shape, torch.Generator().manual_seed(seed * 1_000_003 + step))
+
+    trainer.run(loss_of, save_every=100, ema=0.998, until=until)
+    return trainer
+
+
+def load_encoder(out: Path) -> AutoencoderKLWan:
+    """The autoencoder of the first stage: the average of its weights over the last hundreds of steps."""
     vae = new_autoencoder()
     vae.load_state_dict(torch.load(out / "vae.pt", weights_only=True)["averages"])
     return vae.eval().requires_grad_(False)
+
+
+def load(out: Path) -> AutoencoderKLWan:
+    """The autoencoder with the decoder of the second stage."""
+    vae = load_encoder(out)
+    vae.load_state_dict(torch.load(out / "decoder.pt", weights_only=True)["averages"])
+    return vae

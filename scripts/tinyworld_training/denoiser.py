@@ -42,7 +42,7 @@ SAMPLING: dict[str, Any] = dict(
     fps=float(world.FPS), max_sequence_length=MAX_TOKENS,
 )  # fmt: skip
 BATCH = 32
-CHUNK, POOL = 1024, 10 * 1024  # clips encoded at once; clips in all
+CHUNK, POOL = 1024, 24 * 1024  # clips encoded at once; clips in all
 FIRST_SCENE = 1_000_000  # scenes that the autoencoder never saw
 
 
@@ -50,7 +50,7 @@ class LatentPool:
     """Encoded clips of the base split, made in chunks as they are first needed, and kept on disk."""
 
     def __init__(self, out: Path, seed: int):
-        self.seed, self.vae = seed, make_fast(autoencoder.load(out))
+        self.seed, self.vae = seed, make_fast(autoencoder.load_encoder(out))
         self.folder = out / "latents" / f"{file_digest(out / 'vae.pt')[:12]}-{seed}"  # of no other autoencoder or seed
         self.chunks: list[torch.Tensor] = []
         self.captions: list[str] = []
