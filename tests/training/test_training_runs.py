@@ -156,11 +156,17 @@ def test_a_disk_that_fills_up_while_saving_leaves_the_older_checkpoint(
 def test_another_run_under_the_same_name_is_refused(project: Project) -> None:
     run(project, "named")
     with pytest.raises(UserError) as raised:
-        run(project, "named", beta=30.0, steps=5)
+        run(project, "named", beta=30.0, steps=3)
     message = str(raised.value)
     assert "beta (500.0 then, 30.0 now)" in message
-    assert "steps (4 then, 5 now)" in message
+    assert "steps (4 then, 3 now)" in message
     assert message.endswith("choose another --name, or delete that folder")
+
+
+def test_a_run_may_be_made_longer(project: Project) -> None:
+    run(project, "longer", steps=3)
+    assert adapter_of(run(project, "longer", steps=6, save_every=1)) == adapter_of(run(project, "long", steps=6))
+    assert log_of(project.run_folder("longer")) == log_of(project.run_folder("long"))
 
 
 def test_new_labels_need_a_new_name(random_wan_folder: Path, tmp_path: Path) -> None:

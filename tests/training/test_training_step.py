@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,14 +13,16 @@ import torch
 from diffusers import WanTransformer3DModel
 from numpy.typing import NDArray
 from safetensors.torch import load_file
+from scipy.stats import norm
 from torch import Tensor
 
 from densedpo.diffusion.seeds import generator
 from densedpo.errors import UserError
 from densedpo.store.project import Project
 from densedpo.training import TrainSettings
-from densedpo.training.data import batch_order
-from densedpo.training.errors import draw_sigma, frame_errors
+from densedpo.training.data import Example, Slot, batch_order
+from densedpo.training.draws import draw_sigma
+from densedpo.training.errors import Inputs, frame_errors, residual
 from densedpo.training.loop import train
 from small_projects import LATENT_SHAPE, empty_project, give_labels, model_at, plant_pair
 
@@ -57,10 +60,10 @@ def losses_logged(run: Path) -> list[float]:
 def errors_by_hand(project: Project, folder: Path, run: Path, step: int) -> tuple[NDArray[np.float64], list[str]]:
     """Delta_a - Delta_b at `step`, `[B, F]`, with the adapter that the checkpoint before it holds; and the pairs."""
     pairs = list(project.pairs())
-    order = [pairs[index] for index in batch_order(len(pairs), SETTINGS.batch, step, SETTINGS.seed)]
+    order = [pairs[index] for _, index in batch_order(len(pairs), SETTINGS.batch, step, SETTINGS.seed)]
     keys = [f"{place}/{pair.id}" for place, pair in enumerate(order)]
-    normal = torch.tensor([torch.randn((), generator=generator(0, "sigma", step, key)) for key in keys])
-    plain = torch.sigmoid(normal)
+    uniform = [torch.rand((), generator=generator(0, "sigma", step, key), dtype=torch.float64).item() for key in keys]
+    plain = torch.sigmoid(torch.tensor(norm.ppf(uniform)).float())
     sigma = 3 * plain / (1 + 2 * plain)
     eps = torch.stack([torch.randn(LATENT_SHAPE, generator=generator(0, "noise", step, key, "a")) for key in keys])
     members = [load_file(project.latents_path(str(pair.latents))) for pair in order]
@@ -149,8 +152,12 @@ def test_padding_frames_count_in_no_error() -> None:
     target = torch.zeros(1, 2, 3, 2, 2)
     prediction = torch.zeros(1, 2, 3, 2, 2)
     prediction[:, :, 0], prediction[:, 0, 1], prediction[:, :, 2] = 100.0, 2.0, 3.0
-    assert frame_errors(prediction, target, 0).tolist() == [[10_000.0, 2.0, 9.0]]
-    assert frame_errors(prediction, target, 1).tolist() == [[2.0, 9.0]]
+    errors = []
+    for padding in (0, 1):
+        model: Any = SimpleNamespace(predict=lambda *_: prediction, padding_frames=padding)
+        inputs: Any = Inputs(target, target, torch.ones(1), None, None)  # type: ignore[arg-type]
+        errors.append(frame_errors(residual(model, inputs, SETTINGS)).tolist())
+    assert errors == [[[10_000.0, 2.0, 9.0]], [[2.0, 9.0]]]
 
 
 class Expert:
@@ -164,20 +171,21 @@ class Expert:
 
 
 def levels(model: Any, **changes: object) -> Tensor:
-    keys = [str(number) for number in range(200)]
-    return draw_sigma(keys, (4, 1, 1, 1), 3, SETTINGS.model_copy(update=changes), model)
+    nothing = np.zeros(1)
+    example = Example("id", "prompt", "file", ("a", "b"), nothing, nothing, 0, 0.0, "vae", "model", None)
+    slots = [Slot(0, example, (3, str(number)), None) for number in range(200)]
+    return draw_sigma(slots, (4, 1, 1, 1), SETTINGS.model_copy(update=changes), model)
 
 
 def test_noise_levels_stay_where_the_trained_expert_works() -> None:
     everywhere, low = levels(Expert(0.0, 2.0)), levels(Expert(0.2, 0.6))
-    inside = (everywhere >= 0.2) & (everywhere < 0.6)
-    assert 0.1 < inside.float().mean() < 0.9
-    assert torch.equal(everywhere[inside], low[inside])  # only those outside are drawn again
+    assert 0.1 < ((everywhere >= 0.2) & (everywhere < 0.6)).float().mean() < 0.9
     assert ((low >= 0.2) & (low < 0.6)).all()
+    assert torch.equal(everywhere.argsort(), low.argsort())  # the same draws, squeezed
 
 
 def test_noise_levels_that_no_draw_reaches_are_a_clear_error() -> None:
-    with pytest.raises(UserError, match=r"hardly ever draw a noise level from 0.875 to inf, .* --timesteps model"):
+    with pytest.raises(UserError, match=r"hardly ever draw a noise level from 0.875 to 1, .* --timesteps model"):
         levels(Expert(0.875, float("inf")), timestep_mean=-3.0, timestep_std=0.2, timestep_shift=1.0)
 
 

@@ -102,27 +102,44 @@ def train(
     chosen = name or settings.method
     if chosen == "base":
         raise UserError("a run cannot be named base: that is what the evaluation calls the model without an adapter")
-    dataset = load_dataset(opened, model.temporal_factor, settings)
-    foreign = sum(example.pair.model_hash != model.model_hash for example in dataset.examples)
+    dataset = load_dataset(opened, model, settings)
+    foreign = dataset.foreign(model)
     if foreign:
         console.print(
             f"warning: {foreign} pairs were made by other weights than those being trained; expect a weaker effect",
             markup=False,
         )
-    _tell_expert(model, loading.expert, [example.pair.eta for example in dataset.examples])
+    _tell_expert(model, loading.expert, [example.eta for example in dataset.examples])
     left_out = "".join(f"; {count} left out {reason}" for reason, count in dataset.left_out.items())
-    console.print(f"{chosen}: {settings.method} on {len(dataset.examples)} pairs{left_out}", markup=False)
-    console.print(
-        f"beta {settings.beta:g} on mean squared errors: -log sigmoid(-{0.5 * settings.beta:g} (Delta_w - Delta_l))",
-        markup=False,
-    )
+    kind = "clips" if settings.method == "sft" and settings.sft_on == "clips" else "pairs"
+    console.print(f"{chosen}: {settings.method} on {len(dataset.examples)} {kind}{left_out}", markup=False)
+    if settings.method != "sft":
+        _tell_beta(opened, model, settings)
     if dry_run:
         return {"run": chosen, "pairs": len(dataset.examples), "left_out": dataset.left_out}
     report = run(opened, model, settings, chosen)
     console.print(
         f"{chosen}: {report.steps} steps in {report.seconds:.0f} s; adapter in {report.adapter}", markup=False
     )
+    if settings.reference_draws:
+        _tell_reuse(report.reference_forwards, report.reference_forwards_saved)
     return {**vars(report), "run": chosen}
+
+
+def _tell_beta(project: Project, model: "VideoModel", settings: TrainSettings) -> None:
+    """The strength of the preference in the unit that other projects' values can be compared in."""
+    shape = project.settings
+    beta = settings.beta_mean(model.latent_shape(shape.frames, shape.height, shape.width))
+    given = f" (beta {settings.beta:g} on sums of squared errors)" if settings.beta_unit == "sum" else ""
+    console.print(
+        f"beta {beta:g} on mean squared errors{given}: -log sigmoid(-{0.5 * beta:g} (Delta_w - Delta_l))", markup=False
+    )
+
+
+def _tell_reuse(computed: int, saved: int) -> None:
+    """What the reference table was good for."""
+    reuse = f"each of the {computed} computed was used {(computed + saved) / computed:.1f} times; " if computed else ""
+    console.print(f"reference table: {reuse}{saved} reference forwards (of a pair each) saved", markup=False)
 
 
 def _tell_expert(model: "VideoModel", expert: str, etas: Sequence[float | None]) -> None:

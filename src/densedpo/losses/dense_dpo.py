@@ -8,10 +8,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from densedpo.losses.common import LossOutput, PairErrors, weighted_log_sigmoid
+from densedpo.losses.common import SIGMOID, Link, LossOutput, PairErrors, weighted_loss
 
 
-def dense_dpo(errors: PairErrors, sign_BF: Tensor, size_BF: Tensor, beta: float) -> LossOutput:
+def dense_dpo(errors: PairErrors, sign_BF: Tensor, size_BF: Tensor, beta: float, link: Link = SIGMOID) -> LossOutput:
     """One sigmoid per latent frame (appendix E; the default).
 
     inside_f = -0.5 beta l_f (Delta_a,f - Delta_b,f); loss = sum_f |m_f| (-log sigmoid(inside_f)) / sum_f |m_f|.
@@ -20,20 +20,23 @@ def dense_dpo(errors: PairErrors, sign_BF: Tensor, size_BF: Tensor, beta: float)
         sign_BF: l_f in {-1, 0, +1}: +1 where a is better.
         size_BF: |m_f| in [0, 1]: how much of the frame is labelled, with what confidence; 0 for ties and unlabelled.
         beta: strength, in units of *mean* squared error.
+        link: from the argument of the sigmoid to the loss.
     """
     inside_BF = -0.5 * beta * sign_BF * (errors.delta_a - errors.delta_b)
-    return weighted_log_sigmoid(inside_BF, size_BF)
+    return weighted_loss(inside_BF, size_BF, link)
 
 
-def dense_dpo_video(errors: PairErrors, sign_BF: Tensor, size_BF: Tensor, beta: float) -> LossOutput:
+def dense_dpo_video(
+    errors: PairErrors, sign_BF: Tensor, size_BF: Tensor, beta: float, link: Link = SIGMOID
+) -> LossOutput:
     """One sigmoid per video over the *sum* of its frames' terms (Eq. 7). Up to F times hotter than per frame."""
     terms_BF = -0.5 * beta * sign_BF * size_BF * (errors.delta_a - errors.delta_b)
     weight_B1 = (size_BF.sum(dim=1, keepdim=True) > 0).to(terms_BF.dtype)
-    return weighted_log_sigmoid(terms_BF.sum(dim=1, keepdim=True), weight_B1)
+    return weighted_loss(terms_BF.sum(dim=1, keepdim=True), weight_B1, link)
 
 
 def dense_dpo_segment(
-    errors: PairErrors, sign_BS: Tensor, weight_BS: Tensor, frames_SF: Tensor, beta: float
+    errors: PairErrors, sign_BS: Tensor, weight_BS: Tensor, frames_SF: Tensor, beta: float, link: Link = SIGMOID
 ) -> LossOutput:
     """One sigmoid per segment over the weighted mean of its frames.
 
@@ -44,4 +47,4 @@ def dense_dpo_segment(
     """
     share_SF = frames_SF / frames_SF.sum(dim=1, keepdim=True)
     gap_BS = torch.einsum("bf,sf->bs", errors.delta_a - errors.delta_b, share_SF.to(errors.delta_a))
-    return weighted_log_sigmoid(-0.5 * beta * sign_BS * gap_BS, weight_BS * sign_BS.abs())
+    return weighted_loss(-0.5 * beta * sign_BS * gap_BS, weight_BS * sign_BS.abs(), link)

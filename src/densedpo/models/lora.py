@@ -6,6 +6,7 @@ alpha = rank by default, so that the update is B A, not a sixteenth of it (PEFT'
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,17 +17,19 @@ from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY
 from peft import LoraConfig
 from peft.utils import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from densedpo.errors import UserError
 from densedpo.files import disk_full_is_clear, put_in_place
 
 ADAPTER = "densedpo"
+REFERENCE = "reference"
 WEIGHTS = "pytorch_lora_weights.safetensors"  # the name `pipe.load_lora_weights(folder)` looks for
 PREFIX = (
     "transformer."  # of the second expert's adapter too: `pipe.load_lora_weights(..., load_into_transformer_2=True)`
 )
+_OTHER = "the adapter in {} was made for another model: load it with the base model it names"
 EXPERT = "densedpo_expert"  # in the header: which of two experts the adapter is for
 
 
@@ -77,6 +80,40 @@ def fresh_adapter(
         denoiser.unload_lora()  # type: ignore[operator]
 
 
+def start_from(denoiser: torch.nn.Module, folder: Path) -> None:
+    """Give the adapter that `add_adapter` made the weights of the one in `folder`.
+
+    Raises:
+        UserError: as `load_adapter`; or it is of another rank, alpha or set of layers.
+    """
+    _check_fits(denoiser, folder)
+    given = {key.removeprefix(PREFIX): value for key, value in load_file(folder / WEIGHTS).items()}
+    with safe_open(folder / WEIGHTS, framework="pt") as file:
+        config = json.loads((file.metadata() or {}).get(LORA_ADAPTER_METADATA_KEY, "{}"))
+    mine: Any = denoiser.peft_config[ADAPTER]  # type: ignore[index]
+    rank, alpha = config.get(PREFIX + "r", mine.r), config.get(PREFIX + "lora_alpha", mine.lora_alpha)
+    if (rank, alpha) != (mine.r, mine.lora_alpha):
+        raise UserError(
+            f"the adapter in {folder} has rank {rank} and alpha {alpha:g}: train with --rank {rank} --alpha {alpha:g}"
+        )
+    if given.keys() != adapter_state(denoiser).keys():
+        raise UserError(f"the adapter in {folder} is on other layers than the one to be trained")
+    restore_adapter_state(denoiser, given)
+
+
+def load_reference(denoiser: torch.nn.Module, folder: Path) -> None:
+    """Load a second, frozen adapter beside the trained one: the reference is the base with it (see `as_reference`).
+
+    Raises:
+        UserError: as `load_adapter`.
+    """
+    _check_fits(denoiser, folder)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # two adapters are meant
+        _load(denoiser, folder, REFERENCE)
+    denoiser.set_adapter(ADAPTER)  # type: ignore[operator]
+
+
 @contextmanager
 def adapter_off(denoiser: torch.nn.Module) -> Iterator[None]:
     """The base model, for as long as the block lasts: how the reference is computed without a second copy."""
@@ -85,6 +122,20 @@ def adapter_off(denoiser: torch.nn.Module) -> Iterator[None]:
         yield
     finally:
         denoiser.enable_adapters()  # type: ignore[operator]
+
+
+@contextmanager
+def as_reference(denoiser: torch.nn.Module) -> Iterator[None]:
+    """The reference, for as long as the block lasts: the base, or the base with the adapter of `load_reference`."""
+    if REFERENCE not in denoiser.peft_config:  # type: ignore[operator]
+        with adapter_off(denoiser):
+            yield
+        return
+    denoiser.set_adapter(REFERENCE)  # type: ignore[operator]
+    try:
+        yield
+    finally:
+        denoiser.set_adapter(ADAPTER)  # type: ignore[operator]
 
 
 def adapter_state(denoiser: torch.nn.Module) -> dict[str, Tensor]:
@@ -123,24 +174,34 @@ def load_adapter(denoiser: torch.nn.Module, folder: Path) -> None:
     Raises:
         UserError: the folder holds no adapter, a damaged one, or one for another architecture or expert.
     """
+    _check_fits(denoiser, folder)
+    try:
+        _load(denoiser, folder, ADAPTER)
+    except UserError:
+        denoiser.unload_lora()  # type: ignore[operator]
+        raise
+    denoiser.requires_grad_(False)
+
+
+def _check_fits(denoiser: torch.nn.Module, folder: Path) -> None:
     if not (folder / WEIGHTS).exists():
         raise UserError(f"{folder} holds no adapter ({WEIGHTS}): give the `adapter` folder of a training run")
-    other = f"the adapter in {folder} was made for another model: load it with the base model it names"
     layers, expert = _layers_in(folder / WEIGHTS)
-    if not layers <= {PREFIX + name for name, _ in denoiser.named_modules()}:
-        raise UserError(other)  # diffusers would load what fits, be it nothing, and only log the rest
+    if not layers <= {PREFIX + name.replace(".base_layer", "") for name, _ in denoiser.named_modules()}:
+        raise UserError(_OTHER.format(folder))  # diffusers would load what fits, be it nothing, and only log the rest
     if expert and expert != getattr(denoiser, "expert", expert):
         raise UserError(
             f"the adapter in {folder} is for the {expert}-noise expert: load the model with --expert {expert}"
         )
+
+
+def _load(denoiser: torch.nn.Module, folder: Path, name: str) -> None:
     try:
         denoiser.load_lora_adapter(  # type: ignore[operator]
-            str(folder), prefix=PREFIX.rstrip("."), adapter_name=ADAPTER, weight_name=WEIGHTS, local_files_only=True
+            str(folder), prefix=PREFIX.rstrip("."), adapter_name=name, weight_name=WEIGHTS, local_files_only=True
         )
     except (RuntimeError, ValueError) as error:
-        denoiser.unload_lora()  # type: ignore[operator]
-        raise UserError(other) from error
-    denoiser.requires_grad_(False)
+        raise UserError(_OTHER.format(folder)) from error
 
 
 def _layers_in(path: Path) -> tuple[set[str], str | None]:

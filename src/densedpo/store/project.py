@@ -114,6 +114,17 @@ class Project:
         where = [_equal(label.c.pair, pair), _equal(label.c.annotator, annotator)]
         return self._iterate(Label, *where, *([] if superseded else [stands]))
 
+    def labels_of(self, pairs: Sequence[str]) -> dict[str, list[Label]]:
+        """The standing labels of at most `BATCH` pairs, by pair."""
+        label, later = tables.label, tables.label.alias()
+        stands = ~sa.exists().where(later.c.supersedes == label.c.id)
+        found: dict[str, list[Label]] = {pair: [] for pair in pairs}
+        query = sa.select(label).where(label.c.pair.in_(pairs), stands).order_by(label.c.id)
+        with db.clear_errors(self.place), self._engine.begin() as connection:
+            for row in connection.execute(query).mappings():
+                found[row["pair"]].append(Label(**row))
+        return found
+
     def events(self) -> Iterator[Event]:
         """The audit log in id order; sort by `time` for a story."""
         return self._iterate(Event)

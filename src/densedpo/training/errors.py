@@ -1,85 +1,87 @@
-"""Prediction errors of policy and reference on both members of a batch of pairs.
+"""Prediction errors of policy and reference on a batch.
 
-Shapes: B pairs, C channels, F latent frames, H height, W width; "2B" is all a, then all b.
+Shapes: B slots, N videos (2B: all a, then all b; or B, for single videos), C channels, F latent frames, H height,
+W width.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from densedpo.diffusion.protocol import Conditioning, VideoModel, served_sigmas
-from densedpo.diffusion.seeds import generator, noise
-from densedpo.errors import UserError
-from densedpo.losses.common import PairErrors
-from densedpo.models.lora import adapter_off
+from densedpo.diffusion.protocol import Conditioning, VideoModel
 from densedpo.training.data import Batch
 from densedpo.training.settings import TrainSettings
 
-MOST_DRAWS = 10_000  # of one noise level
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the denoiser is given for a batch, and what it should say."""
+
+    noisy_NCFHW: Tensor
+    target_NCFHW: Tensor
+    sigma_N: Tensor
+    conditioning: Conditioning
+    counted_N1FHW: Tensor | None  # 0 at positions whose error does not count; None: all do
+
+    def take(self, rows: Sequence[int]) -> Inputs:
+        """Some of the videos."""
+        rows, counted = list(rows), self.counted_N1FHW
+        return Inputs(
+            self.noisy_NCFHW[rows],
+            self.target_NCFHW[rows],
+            self.sigma_N[rows],
+            self.conditioning.take(rows),
+            None if counted is None else counted[rows],
+        )
 
 
-def draw_sigma(
-    keys: Sequence[str], shape: tuple[int, ...], step: int, settings: TrainSettings, model: VideoModel
-) -> Tensor:
-    """Training noise levels `[B]`, one a pair, shared by both members (appendix E of the paper).
-
-    Logit-normal, then shifted: sigma' = s sigma / (1 + (s - 1) sigma) with s = `timestep_shift`; drawn again until it
-    lies where the trained expert of a model works. Or as the model's family draws it, for latents of `shape`
-    `(C, F, H', W')`. A function of (seed, step, key).
-
-    Raises:
-        UserError: these settings hardly ever draw a level at which the trained expert works.
-    """
-    draws = [generator(settings.seed, "sigma", step, key) for key in keys]
-    if settings.timesteps == "model":
-        uniform_B = torch.stack([torch.rand((), generator=each) for each in draws])
-        return model.training_sigmas(uniform_B.clamp(1e-6, 1 - 1e-6), shape)
-    return torch.stack([_logit_normal(each, settings, served_sigmas(model)) for each in draws])
-
-
-def _logit_normal(draws: torch.Generator, settings: TrainSettings, served: tuple[float, float]) -> Tensor:
-    for _ in range(MOST_DRAWS):
-        plain = torch.sigmoid(settings.timestep_mean + settings.timestep_std * torch.randn((), generator=draws))
-        sigma = settings.timestep_shift * plain / (1 + (settings.timestep_shift - 1) * plain)
-        if served[0] <= sigma < served[1]:
-            return sigma
-    raise UserError(
-        f"timestep_mean {settings.timestep_mean:g} and timestep_std {settings.timestep_std:g} hardly ever draw a noise "
-        f"level from {served[0]:g} to {served[1]:g}, where the trained expert works: choose others, or "
-        "--timesteps model"
-    )
+def prepare(
+    model: VideoModel,
+    batch: Batch,
+    conditioning: Conditioning,
+    sigma_B: Tensor,
+    noises: tuple[Tensor, Tensor],
+    settings: TrainSettings,
+) -> Inputs:
+    """Noise both members; `conditioning` has a row a slot."""
+    counted = None
+    if batch.b_BCFHW is None:
+        clean, eps, sigma = batch.a_BCFHW, noises[0], sigma_B
+    else:
+        clean, eps, sigma = torch.cat([batch.a_BCFHW, batch.b_BCFHW]), torch.cat(noises), torch.cat([sigma_B, sigma_B])
+        conditioning = conditioning.take([*range(len(batch.slots))] * 2)
+        if settings.similar_below > 0:
+            apart = (batch.a_BCFHW - batch.b_BCFHW).abs().mean(dim=1, keepdim=True)
+            counted = (apart > settings.similar_below).to(clean.dtype).repeat(2, 1, 1, 1, 1)
+    noisy, target = model.process.add_noise(clean, eps, sigma), model.process.target(clean, eps, sigma)
+    return Inputs(noisy, target, sigma, conditioning, counted)
 
 
-def draw_noise(
-    keys: Sequence[str], shape: tuple[int, ...], step: int, settings: TrainSettings
-) -> tuple[Tensor, Tensor]:
-    """Noise for a and for b, each `[B, C, F, H, W]`: the same for both members unless `shared_noise` is off."""
-    for_a = torch.stack([noise(shape, settings.seed, "noise", step, key, "a") for key in keys])
-    if settings.shared_noise:
-        return for_a, for_a
-    return for_a, torch.stack([noise(shape, settings.seed, "noise", step, key, "b") for key in keys])
+def residual(model: VideoModel, inputs: Inputs, settings: TrainSettings) -> Tensor:
+    """Prediction minus target, `[N, C, F, H, W]`, without the leading padding frames; 0 where nothing counts."""
+    with _autocast(inputs.noisy_NCFHW.device, settings):
+        prediction = model.predict(inputs.noisy_NCFHW, inputs.sigma_N, inputs.conditioning)
+    wrong = prediction.float() - inputs.target_NCFHW
+    if inputs.counted_N1FHW is not None:
+        wrong = wrong * inputs.counted_N1FHW
+    return wrong[:, :, model.padding_frames :]
 
 
-def frame_errors(prediction_BCFHW: Tensor, target_BCFHW: Tensor, padding_frames: int) -> Tensor:
-    """Mean squared error over channels, height and width of every latent frame that is not padding: `[B, F]`."""
-    return (prediction_BCFHW - target_BCFHW)[:, :, padding_frames:].square().mean(dim=(1, 3, 4))
+def _autocast(device: torch.device, settings: TrainSettings) -> AbstractContextManager[object]:
+    return nullcontext() if settings.autocast == "none" else torch.autocast(device.type, torch.bfloat16)
 
 
-def pair_errors(
-    model: VideoModel, batch: Batch, conditioning: Conditioning, sigma_B: Tensor, noises: tuple[Tensor, Tensor]
-) -> PairErrors:
-    """One concatenated forward with the adapter for a and b, one without it and without gradient for the reference."""
-    clean = torch.cat([batch.a_BCFHW, batch.b_BCFHW])
-    eps = torch.cat(noises)
-    sigma = torch.cat([sigma_B, sigma_B])
-    both = conditioning.take([*range(len(batch.keys))] * 2)
-    noisy = model.process.add_noise(clean, eps, sigma)
-    target = model.process.target(clean, eps, sigma)
-    with torch.no_grad(), adapter_off(model.denoiser):
-        reference = frame_errors(model.predict(noisy, sigma, both), target, model.padding_frames)
-    policy = frame_errors(model.predict(noisy, sigma, both), target, model.padding_frames)
-    (policy_a, policy_b), (reference_a, reference_b) = policy.chunk(2), reference.chunk(2)
-    return PairErrors(policy_a, policy_b, reference_a, reference_b)
+def frame_errors(residual_NCFHW: Tensor) -> Tensor:
+    """Mean squared error over channels, height and width of every latent frame, `[N, F]`."""
+    return residual_NCFHW.square().mean(dim=(1, 3, 4))
+
+
+def products(residual_NCFHW: Tensor) -> Tensor:
+    """Mean product of the errors on a and on b, `[B, F]`, without gradient (for the safeguard)."""
+    a, b = residual_NCFHW.detach().chunk(2)
+    return (a * b).mean(dim=(1, 3, 4))

@@ -1,104 +1,199 @@
-"""The training loop: draw → pair errors → loss → backward → clip, step → log → checkpoint."""
+"""The training loop: draw → errors → loss → backward → clip, step → log → guard → checkpoint."""
 
 from __future__ import annotations
 
 import json
+import math
+import sys
 import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from densedpo.chunks import chunks
 from densedpo.diffusion.memory import memory_is_clear
 from densedpo.diffusion.protocol import VideoModel
+from densedpo.errors import UserError
 from densedpo.files import write_text_atomic
-from densedpo.models.encoded import conditioning
-from densedpo.models.lora import adapter_state, fresh_adapter, restore_adapter_state, save_adapter
+from densedpo.models.encoded import encode_prompts
+from densedpo.models.lora import (
+    adapter_state,
+    fresh_adapter,
+    load_reference,
+    restore_adapter_state,
+    save_adapter,
+    start_from,
+)
 from densedpo.progress import track
 from densedpo.store.project import Project
 from densedpo.training import checkpoint
-from densedpo.training.data import Dataset, Slot, batch_order, load_batch, load_dataset
-from densedpo.training.errors import draw_noise, draw_sigma, pair_errors
-from densedpo.training.objective import Measurements, frame_preferences, loss_of, total_weight
+from densedpo.training.data import Batch, Dataset, Slot, load_batch, load_dataset, slots_of
+from densedpo.training.guard import WINDOW, new_alarms
+from densedpo.training.reference import ReferenceTable
 from densedpo.training.run import adapter_header, begin_run, finish_run
 from densedpo.training.settings import TrainSettings
+from densedpo.training.step import Engine, accumulate, validation_loss
+from densedpo.training.trackers import flat, trackers
+
+CHECKED = 8  # entries of the reference table, computed again at the start
 
 
 @dataclass(frozen=True)
 class TrainReport:
-    """What a finished run is."""
+    """What a finished run is. Reference forwards are counted in examples, since this call began."""
 
     run: Path
     adapter: Path
     pairs: int
     steps: int
     seconds: float
+    alarms: int
+    reference_forwards: int
+    reference_forwards_saved: int
 
 
 def train(project: Project, model: VideoModel, settings: TrainSettings, name: str) -> TrainReport:
     """Train a LoRA adapter into `runs/NAME`; stopped and called again, it goes on where it was, bit for bit.
 
     Raises:
-        UserError: nothing to train on; the run exists with other settings or other data; the disk is full.
+        UserError: nothing to train on; the run exists with other settings or other data; an adapter to start from does
+            not fit; the reference table has drifted; the loss is no number; the guard stops; the disk is full.
     """
     with project.lock(f"train-{name}"):
-        dataset = load_dataset(project, model.temporal_factor, settings)
+        dataset = load_dataset(project, model, settings)
+        validation = load_dataset(project, model, settings, "validation") if settings.validate_every else None
         run = begin_run(project, model, dataset, settings, name)
-        alpha = settings.rank if settings.alpha is None else settings.alpha
-        with fresh_adapter(model.denoiser, model.lora_targets, settings.rank, alpha, settings.seed) as parameters:
+        for each in (dataset, validation):
+            encode_prompts(project, model, (example.prompt for example in each.examples) if each else ())
+        with _denoiser_to_train(model, settings) as parameters:
             optimiser = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
             first, seconds = _resume(run, model, optimiser)
-            with (run / "log.jsonl").open("a") as log:
-                for step in track(range(first, settings.steps), description=f"training {name}"):
+            engine = _engine(project, model, dataset, settings)
+            rows, alarms = _last_rows(run), 0
+            with (run / "log.jsonl").open("a") as log, trackers(settings, run, first) as watching:
+                for step, batches in track(
+                    _prefetched(engine, dataset, first), settings.steps - first, f"training {name}"
+                ):
                     began = time.monotonic()
                     with memory_is_clear("a training step"):
-                        row = _step(project, model, dataset, settings, optimiser, parameters, step)
+                        row = {"step": step + 1} | _step(engine, batches, optimiser, parameters, step)
+                        if validation and (step + 1) % (settings.validate_every or 1) == 0:
+                            row["validation_loss"] = _validate(engine, validation)
                     row["seconds"] = time.monotonic() - began
                     seconds += row["seconds"]
-                    print(json.dumps({"step": step + 1} | row), file=log, flush=True)
+                    rows = [*rows[-WINDOW:], row]
+                    alarms += _log(row, rows, engine, log, watching)
                     if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
                         checkpoint.save(run, step + 1, _state(model, optimiser, step + 1, seconds), settings.keep)
             adapter = save_adapter(model.denoiser, run / "adapter", adapter_header(run))
         finish_run(run, seconds)
-    return TrainReport(run, adapter, len(dataset.examples), settings.steps, seconds)
+    used, computed = (engine.table.used, engine.table.computed) if engine.table else (0, 0)
+    return TrainReport(run, adapter, len(dataset.examples), settings.steps, seconds, alarms, computed, used - computed)
+
+
+@contextmanager
+def _denoiser_to_train(model: VideoModel, settings: TrainSettings) -> Iterator[list[torch.nn.Parameter]]:
+    """The denoiser with its adapters, set up as asked; as it was, afterwards. Yields what is trained."""
+    denoiser: Any = model.denoiser
+    alpha = settings.rank if settings.alpha is None else settings.alpha
+    with fresh_adapter(denoiser, model.lora_targets, settings.rank, alpha, settings.seed) as parameters:
+        if settings.init_adapter is not None:
+            start_from(denoiser, settings.init_adapter)
+        if settings.reference_adapter is not None:
+            load_reference(denoiser, settings.reference_adapter)
+        if settings.checkpointing:
+            denoiser.enable_gradient_checkpointing()
+        if settings.compile:
+            denoiser.compile_repeated_blocks()
+        try:
+            yield parameters
+        finally:
+            if settings.checkpointing:
+                denoiser.disable_gradient_checkpointing()
+
+
+def _engine(project: Project, model: VideoModel, dataset: Dataset, settings: TrainSettings) -> Engine:
+    """The engine; its reference table, if there is one, has been checked against the reference."""
+    shape = project.settings
+    beta_mean = settings.beta_mean(model.latent_shape(shape.frames, shape.height, shape.width))
+    table = ReferenceTable(project, model, settings) if settings.reference_draws and settings.method != "sft" else None
+    engine = Engine(project, model, settings, torch.tensor(dataset.frames_SF, dtype=torch.float32), beta_mean, table)
+    if table is not None:
+        batch = load_batch(project, slots_of(dataset, 0, settings)[:CHECKED])
+        table.check(model, batch.slots, engine.inputs(batch, engine.sigmas(batch)), 0.5 * beta_mean, settings)
+    return engine
+
+
+def _prefetched(engine: Engine, dataset: Dataset, first: int) -> Iterator[tuple[int, list[Batch]]]:
+    """Each step and its batches; the next step's are read while this one computes."""
+    settings = engine.settings
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(lambda: engine.load(slots_of(dataset, first, settings)))
+        for step in range(first, settings.steps):
+            batches = coming.result()
+            if step + 1 < settings.steps:
+                coming = reader.submit(lambda step=step: engine.load(slots_of(dataset, step + 1, settings)))  # type: ignore[misc]
+            yield step, batches
 
 
 def _step(
-    project: Project,
-    model: VideoModel,
-    dataset: Dataset,
-    settings: TrainSettings,
+    engine: Engine,
+    batches: Sequence[Batch],
     optimiser: torch.optim.Optimizer,
     parameters: list[torch.nn.Parameter],
     step: int,
-) -> dict[str, float]:
-    """One optimiser step, micro-batch by micro-batch; the loss is divided by the whole batch's weight."""
-    frames_SF = torch.tensor(dataset.frames_SF, dtype=torch.float32)
-    order = batch_order(len(dataset.examples), settings.batch, step, settings.seed)
-    slots = [Slot(place, dataset.examples[index]) for place, index in enumerate(order)]
-    batches = [load_batch(project, part) for part in chunks(slots, settings.micro_batch or settings.batch)]
-    whole = sum(total_weight(batch, frames_SF, settings) for batch in batches)
-    measured, loss = Measurements(), 0.0
-    for batch in batches:
-        shape = tuple(batch.a_BCFHW.shape[1:])
-        sigma_B = draw_sigma(batch.keys, shape, step, settings, model)
-        noises = draw_noise(batch.keys, shape, step, settings)
-        errors = pair_errors(model, batch, conditioning(project, model, batch.prompts), sigma_B, noises)
-        output = loss_of(errors, batch, frames_SF, settings)
-        share: Tensor = output.loss_sum.sum() / max(whole, 1e-12)
-        share.backward()  # type: ignore[no-untyped-call]
-        loss += share.item()
-        measured.add(errors, output, *frame_preferences(batch, frames_SF, settings))
-    norm = torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
+) -> dict[str, Any]:
+    """One optimiser step."""
+    settings = engine.settings
+    loss, measured = accumulate(engine, batches)
+    norm = torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm).item()
+    if not math.isfinite(loss) or not math.isfinite(norm):
+        raise UserError(
+            f"step {step + 1}: the loss is {loss} and the gradient's norm {norm}, so this step was not taken; the "
+            "newest checkpoint is sound. Look for damaged latents (`densedpo validate`), or start anew with a smaller "
+            "--lr or without --autocast"
+        )
     rate = settings.lr * min(1.0, (step + 1) / max(settings.warmup, 1))
     for group in optimiser.param_groups:
         group["lr"] = rate
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)
-    return {"loss": loss, **measured.summary(), "grad_norm": norm.item(), "lr": rate}
+    return {"loss": loss, **measured.summary(), "grad_norm": norm, "lr": rate}
+
+
+def _validate(engine: Engine, dataset: Dataset) -> float:
+    """The loss on the whole validation split; every pair has one fixed draw, spread evenly over the noise levels."""
+    count = len(dataset.examples)
+    slots = [Slot(i, e, ("validation", e.id), (i, count)) for i, e in enumerate(dataset.examples)]
+    parts = chunks(slots, engine.settings.micro_batch or engine.settings.batch)
+    return validation_loss(engine, [batch for part in parts for batch in engine.load(part)])
+
+
+def _log(row: dict[str, Any], rows: Sequence[dict[str, Any]], engine: Engine, log: Any, watching: Sequence[Any]) -> int:
+    """Write the row, tell the trackers, ask the guard; returns the number of alarms.
+
+    Raises:
+        UserError: the guard is to stop the run.
+    """
+    alarms = [] if engine.settings.guard == "off" else new_alarms(rows, 0.5 * engine.beta_mean)
+    if alarms:
+        row["alarms"] = [alarm.name for alarm in alarms]
+    print(json.dumps(row), file=log, flush=True)
+    for tracker in watching:
+        tracker.log(flat(row), step=row["step"])
+    for alarm in alarms:
+        print(f"step {row['step']}: {alarm}", file=sys.stderr)
+    if alarms and engine.settings.guard == "stop":
+        raise UserError(
+            f"step {row['step']}: the guard stops this run, {alarms[0]} The same command with --guard warn goes on "
+            "from the newest checkpoint"
+        )
+    return len(alarms)
 
 
 def _state(model: VideoModel, optimiser: torch.optim.Optimizer, step: int, seconds: float) -> dict[str, Any]:
@@ -123,3 +218,8 @@ def _resume(run: Path, model: VideoModel, optimiser: torch.optim.Optimizer) -> t
     restore_adapter_state(model.denoiser, state["adapter"])
     optimiser.load_state_dict(state["optimiser"])
     return done, float(state["seconds"])
+
+
+def _last_rows(run: Path) -> list[dict[str, Any]]:
+    log = run / "log.jsonl"
+    return [json.loads(line) for line in log.read_text().splitlines()[-WINDOW - 1 :]] if log.exists() else []

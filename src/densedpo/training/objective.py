@@ -1,15 +1,18 @@
-"""Which loss a method means, and what to log about it.
+"""Which loss a method means.
 
-Shapes: B pairs, F latent frames, S segments.
+Shapes: B slots, F latent frames, S segments.
 """
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor
 
-from densedpo.losses.common import LossOutput, PairErrors
+from densedpo.losses.common import Link, LossOutput, PairErrors
 from densedpo.losses.dense_dpo import dense_dpo, dense_dpo_segment, dense_dpo_video
+from densedpo.losses.displacement import anchored, safeguard
 from densedpo.losses.flow_dpo import flow_dpo
 from densedpo.training.data import Batch
 from densedpo.training.settings import TrainSettings
@@ -27,52 +30,47 @@ def frame_preferences(batch: Batch, frames_SF: Tensor, settings: TrainSettings) 
     return mean_BF.sign(), mean_BF.abs()
 
 
-def loss_of(errors: PairErrors, batch: Batch, frames_SF: Tensor, settings: TrainSettings) -> LossOutput:
+def preference_loss(
+    errors: PairErrors,
+    batch: Batch,
+    frames_SF: Tensor,
+    sigma_weight_B: Tensor,
+    beta_mean: float,
+    settings: TrainSettings,
+) -> LossOutput:
     """The method's loss, per pair and unreduced."""
-    if settings.method != "dense":
-        return flow_dpo(errors, batch.video_sign_B, batch.video_weight_B, settings.beta)
-    if settings.reduction == "segment":
-        return dense_dpo_segment(errors, batch.sign_BS, batch.weight_BS, frames_SF, settings.beta)
     sign_BF, size_BF = frame_preferences(batch, frames_SF, settings)
-    frame_or_video = dense_dpo if settings.reduction == "frame" else dense_dpo_video
-    return frame_or_video(errors, sign_BF, size_BF, settings.beta)
+    link = Link(settings.loss, settings.label_smoothing)
+    given = errors
+    if settings.safeguard is not None and errors.policy_ab is not None:
+        errors = safeguard(errors, sign_BF, settings.safeguard)
+    if settings.method != "dense":
+        output = flow_dpo(errors, batch.video_sign_B, batch.video_weight_B, beta_mean, link)
+    elif settings.reduction == "segment":
+        output = dense_dpo_segment(errors, batch.sign_BS, batch.weight_BS, frames_SF, beta_mean, link)
+    else:
+        frame_or_video = dense_dpo if settings.reduction == "frame" else dense_dpo_video
+        output = frame_or_video(errors, sign_BF, size_BF, beta_mean, link)
+    if settings.anchor > 0:
+        output = anchored(output, given, sign_BF, size_BF, settings.anchor)
+    return dataclasses.replace(
+        output,
+        loss_sum=output.loss_sum * sigma_weight_B,
+        weight=output.weight * sigma_weight_B,
+        inside_weight=output.inside_weight * sigma_weight_B[:, None],
+    )
 
 
-def total_weight(batch: Batch, frames_SF: Tensor, settings: TrainSettings) -> float:
-    """What the loss of this batch will be divided by; known from the labels alone, before any forward."""
-    nothing = torch.zeros(len(batch.keys), frames_SF.shape[1])
+def matching_loss(error_BF: Tensor, sigma_weight_B: Tensor) -> LossOutput:
+    """Plain flow matching (sft): the mean error of each video."""
+    nothing = torch.zeros(len(error_BF), 1)
+    return LossOutput(error_BF.mean(dim=1) * sigma_weight_B, sigma_weight_B, nothing, nothing)
+
+
+def total_weight(batch: Batch, frames_SF: Tensor, sigma_weight_B: Tensor, settings: TrainSettings) -> float:
+    """What the loss of this batch will be divided by; known from labels and noise levels alone, before any forward."""
+    if settings.method == "sft":
+        return float(sigma_weight_B.sum())
+    nothing = torch.zeros(len(batch.slots), frames_SF.shape[1])
     errors = PairErrors(nothing, nothing, nothing, nothing)
-    return float(loss_of(errors, batch, frames_SF, settings).weight.sum())
-
-
-class Measurements:
-    """What one optimiser step saw, gathered over its micro-batches."""
-
-    def __init__(self) -> None:
-        self._parts: dict[str, list[Tensor]] = {}
-
-    @torch.no_grad()
-    def add(self, errors: PairErrors, output: LossOutput, sign_BF: Tensor, size_BF: Tensor) -> None:
-        """Winner and loser apart: a falling gap can hide that both get worse (unlearning, appendix B of the paper)."""
-        a_wins, counted = sign_BF > 0, size_BF > 0
-        winner = torch.where(a_wins, errors.delta_a, errors.delta_b)[counted]
-        loser = torch.where(a_wins, errors.delta_b, errors.delta_a)[counted]
-        live = output.inside_weight > 0
-        rows = {"inside": output.inside[live], "winner": winner, "loser": loser, "size": size_BF[counted]}
-        for name, values in rows.items():
-            self._parts.setdefault(name, []).append(values)
-
-    def summary(self) -> dict[str, float]:
-        """The numbers for the log; 0 where nothing counted."""
-        whole = {name: torch.cat(values) for name, values in self._parts.items()}
-        if not len(whole["inside"]):
-            return dict.fromkeys(("accuracy", "inside_median", "winner_delta", "loser_delta", "loser_dominated"), 0.0)
-        size = whole["size"] / whole["size"].sum()
-        dominated = (whole["loser"].abs() > whole["winner"].abs()).float()
-        return {
-            "accuracy": (whole["inside"] > 0).float().mean().item(),
-            "inside_median": whole["inside"].abs().median().item(),
-            "winner_delta": (whole["winner"] * size).sum().item(),
-            "loser_delta": (whole["loser"] * size).sum().item(),
-            "loser_dominated": (dominated * size).sum().item(),
-        }
+    return float(preference_loss(errors, batch, frames_SF, sigma_weight_B, 1.0, settings).weight.sum())

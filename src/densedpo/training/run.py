@@ -9,11 +9,15 @@ from typing import Any
 from densedpo.config import Settings, dump_settings, load_settings
 from densedpo.diffusion.protocol import VideoModel, check_frame_rate
 from densedpo.errors import UserError
-from densedpo.files import write_text_atomic
+from densedpo.files import file_digest, write_text_atomic
 from densedpo.models.identity import versions
+from densedpo.models.lora import WEIGHTS
 from densedpo.store.project import Project
 from densedpo.training.data import Dataset
 from densedpo.training.settings import TrainSettings
+
+# What a run may be continued with differently: none of it changes a step. More steps are a longer run.
+FREE = {"steps", "save_every", "keep", "guard", "track", "validate_every"}
 
 
 def begin_run(project: Project, model: VideoModel, dataset: Dataset, settings: TrainSettings, name: str) -> Path:
@@ -24,18 +28,17 @@ def begin_run(project: Project, model: VideoModel, dataset: Dataset, settings: T
             another autoencoder.
     """
     check_frame_rate(model, project.settings.fps)
-    foreign = sum(example.pair.vae_hash != model.vae_hash for example in dataset.examples)
+    foreign = sum(example.vae_hash != model.vae_hash for example in dataset.examples)
     if foreign:
         raise UserError(
             f"the latents of {foreign} pairs in {project.root} were made by another autoencoder than that of "
             f"{model.name}; train the model that made them, or make the pairs anew in a new project"
         )
     run = project.run_folder(name)
-    facts = _facts(model, dataset, settings)
+    facts = _facts(project, model, dataset, settings)
     described = run / "run.json"
     if described.exists():
         _check_same(run, settings, json.loads(described.read_text()), facts)
-        return run
     write_text_atomic(run / "settings.yaml", dump_settings(settings))
     write_text_atomic(described, json.dumps(facts, indent=2) + "\n")
     return run
@@ -56,7 +59,10 @@ def finish_run(run: Path, seconds: float) -> None:
     write_text_atomic(described, json.dumps(facts, indent=2) + "\n")
 
 
-def _facts(model: VideoModel, dataset: Dataset, settings: TrainSettings) -> dict[str, Any]:
+def _facts(project: Project, model: VideoModel, dataset: Dataset, settings: TrainSettings) -> dict[str, Any]:
+    shape = project.settings
+    beta_mean = settings.beta_mean(model.latent_shape(shape.frames, shape.height, shape.width))
+    adapters = {"init_adapter": settings.init_adapter, "reference_adapter": settings.reference_adapter}
     return {
         "kind": "training",
         "status": "begun",
@@ -66,19 +72,25 @@ def _facts(model: VideoModel, dataset: Dataset, settings: TrainSettings) -> dict
         "dtype": str(model.dtype).removeprefix("torch."),
         "method": settings.method,
         "beta": settings.beta,
-        "effective_k": 0.5 * settings.beta,  # -log sigmoid(-k Delta), errors as means over channels, height, width
+        "beta_mean": beta_mean,
+        "effective_k": 0.5 * beta_mean,  # -log sigmoid(-k Delta), errors as means over channels, height, width
         "dataset": dataset.fingerprint(),
         "pairs": len(dataset.examples),
         "left_out": dataset.left_out,
-        "pairs_of_other_weights": sum(example.pair.model_hash != model.model_hash for example in dataset.examples),
+        "pairs_of_other_weights": dataset.foreign(model),
+        **{name: file_digest(path / WEIGHTS) for name, path in adapters.items() if path and (path / WEIGHTS).exists()},
         "versions": versions(),
     }
 
 
 def _check_same(run: Path, settings: Settings, there: dict[str, Any], here: dict[str, Any]) -> None:
     before = load_settings(TrainSettings, run / "settings.yaml", {}).model_dump()
-    changed = [f"{k} ({before[k]} then, {v} now)" for k, v in settings.model_dump().items() if before[k] != v]
-    changed += [k for k in ("base_model_hash", "expert", "dtype", "dataset") if there.get(k) != here[k]]
+    now = {name: value for name, value in settings.model_dump().items() if name not in FREE}
+    changed = [f"{k} ({before[k]} then, {v} now)" for k, v in now.items() if before[k] != v]
+    if settings.model_dump()["steps"] < before["steps"]:
+        changed.append(f"steps ({before['steps']} then, {settings.model_dump()['steps']} now)")
+    fixed = ("base_model_hash", "expert", "dtype", "dataset", "init_adapter", "reference_adapter")
+    changed += [k for k in fixed if there.get(k) != here.get(k)]
     if changed:
         raise UserError(
             f"{run} was begun differently: {', '.join(changed)}; choose another --name, or delete that folder"

@@ -1,0 +1,148 @@
+"""One optimiser step: draw → errors of policy and reference → loss → backward → clip, step.
+
+Shapes: B slots, N videos (all a, then all b), F latent frames, S segments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from densedpo.chunks import chunks
+from densedpo.diffusion.protocol import VideoModel
+from densedpo.losses.common import LossOutput, PairErrors
+from densedpo.models.encoded import conditioning
+from densedpo.store.project import Project
+from densedpo.training.data import Batch, Slot, load_batch
+from densedpo.training.draws import draw_noise, draw_sigma, sigma_weights
+from densedpo.training.errors import Inputs, frame_errors, prepare, products, residual
+from densedpo.training.measurements import Measurements
+from densedpo.training.objective import frame_preferences, matching_loss, preference_loss, total_weight
+from densedpo.training.reference import ReferenceTable, reference_errors
+from densedpo.training.settings import TrainSettings
+
+
+@dataclass(frozen=True)
+class Engine:
+    """What every step needs and none changes but the model's adapter."""
+
+    project: Project
+    model: VideoModel
+    settings: TrainSettings
+    frames_SF: Tensor
+    beta_mean: float  # in units of mean squared error
+    table: ReferenceTable | None
+
+    def load(self, slots: Sequence[Slot]) -> list[Batch]:
+        """The slots' latents, a micro-batch each."""
+        return [load_batch(self.project, part) for part in chunks(slots, self.settings.micro_batch or len(slots))]
+
+    def inputs(self, batch: Batch, sigma_B: Tensor) -> Inputs:
+        """What the denoiser is given for a batch."""
+        noises = draw_noise(batch.slots, tuple(batch.a_BCFHW.shape[1:]), self.settings)
+        told = conditioning(self.project, self.model, batch.prompts)
+        return prepare(self.model, batch, told, sigma_B, noises, self.settings)
+
+    def sigmas(self, batch: Batch) -> Tensor:
+        """The batch's noise levels, `[B]`."""
+        return draw_sigma(batch.slots, tuple(batch.a_BCFHW.shape[1:]), self.settings, self.model)
+
+    def reference(self, batch: Batch, inputs: Inputs) -> Tensor | None:
+        """The reference's errors, `[N, F]`: from the table, or by a forward without gradient; sft has none."""
+        if self.settings.method == "sft":
+            return None
+        if self.table is not None:
+            return self.table.errors(self.model, batch.slots, inputs, self.settings)
+        return reference_errors(self.model, inputs, self.settings)
+
+    def loss(
+        self, batch: Batch, sigma_B: Tensor, policy_NF: Tensor, product_BF: Tensor | None, reference_NF: Tensor | None
+    ) -> tuple[LossOutput, PairErrors | None]:
+        """The loss of a batch, unreduced, and the errors it is made of (None for sft)."""
+        weight_B = sigma_weights(sigma_B, self.settings)
+        if reference_NF is None:
+            return matching_loss(policy_NF, weight_B), None
+        (policy_a, policy_b), (reference_a, reference_b) = policy_NF.chunk(2), reference_NF.chunk(2)
+        errors = PairErrors(policy_a, policy_b, reference_a, reference_b, product_BF)
+        return preference_loss(errors, batch, self.frames_SF, weight_B, self.beta_mean, self.settings), errors
+
+
+def accumulate(engine: Engine, batches: Sequence[Batch], whole: float | None = None) -> tuple[float, Measurements]:
+    """Add the gradients of all micro-batches; the loss is divided by the weight of the whole step.
+
+    Returns the loss and what was seen. `whole` is that weight, if these batches are but a part of the step.
+    """
+    settings = engine.settings
+    sigmas = [engine.sigmas(batch) for batch in batches]
+    if whole is None:
+        whole = weight_of(engine, batches, sigmas)
+    measured, loss = Measurements(), 0.0
+    backward = _two_pass if settings.two_pass else _one_pass
+    for batch, sigma_B in zip(batches, sigmas, strict=True):
+        inputs = engine.inputs(batch, sigma_B)
+        reference_NF = engine.reference(batch, inputs)
+        output, errors, share = backward(engine, batch, sigma_B, inputs, reference_NF, max(whole, 1e-12))
+        loss += share
+        if errors is not None:
+            measured.add(errors, output, sigma_B, *frame_preferences(batch, engine.frames_SF, settings))
+    return loss, measured
+
+
+def weight_of(engine: Engine, batches: Sequence[Batch], sigmas: Sequence[Tensor]) -> float:
+    """What a step of these batches divides its loss by."""
+    return sum(
+        total_weight(batch, engine.frames_SF, sigma_weights(sigma_B, engine.settings), engine.settings)
+        for batch, sigma_B in zip(batches, sigmas, strict=True)
+    )
+
+
+def _one_pass(
+    engine: Engine, batch: Batch, sigma_B: Tensor, inputs: Inputs, reference_NF: Tensor | None, whole: float
+) -> tuple[LossOutput, PairErrors | None, float]:
+    """One concatenated forward of all videos with gradient, one backward."""
+    wrong = residual(engine.model, inputs, engine.settings)
+    product = products(wrong) if engine.settings.safeguard is not None and reference_NF is not None else None
+    output, errors = engine.loss(batch, sigma_B, frame_errors(wrong), product, reference_NF)
+    share = output.loss_sum.sum() / whole
+    share.backward()  # type: ignore[no-untyped-call]
+    return output, errors, share.item()
+
+
+def _two_pass(
+    engine: Engine, batch: Batch, sigma_B: Tensor, inputs: Inputs, reference_NF: Tensor | None, whole: float
+) -> tuple[LossOutput, PairErrors | None, float]:
+    """The same gradient with half the activations: the loss depends on each video through its frames' errors alone.
+
+    First all errors without gradient, from which dL/de follows; then each member's forward again, with its own dL/de.
+    """
+    with torch.no_grad():
+        wrong = residual(engine.model, inputs, engine.settings)
+        product = products(wrong) if engine.settings.safeguard is not None and reference_NF is not None else None
+        policy_NF = frame_errors(wrong)
+        del wrong
+    policy_NF.requires_grad_()
+    output, errors = engine.loss(batch, sigma_B, policy_NF, product, reference_NF)
+    share = output.loss_sum.sum() / whole
+    (slope_NF,) = torch.autograd.grad(share, policy_NF)
+    for first in range(0, len(slope_NF), len(batch.slots)):
+        rows = range(first, first + len(batch.slots))
+        member = frame_errors(residual(engine.model, inputs.take(rows), engine.settings))
+        member.backward(slope_NF[first : rows.stop])  # type: ignore[no-untyped-call]
+    return output, errors, share.item()
+
+
+@torch.no_grad()
+def validation_loss(engine: Engine, batches: Sequence[Batch]) -> float:
+    """The loss of these batches, without a step."""
+    sigmas = [engine.sigmas(batch) for batch in batches]
+    total = 0.0
+    for batch, sigma_B in zip(batches, sigmas, strict=True):
+        inputs = engine.inputs(batch, sigma_B)
+        wrong = residual(engine.model, inputs, engine.settings)
+        product = products(wrong) if engine.settings.safeguard is not None and batch.b_BCFHW is not None else None
+        output, _ = engine.loss(batch, sigma_B, frame_errors(wrong), product, engine.reference(batch, inputs))
+        total += output.loss_sum.sum().item()
+    return total / max(weight_of(engine, batches, sigmas), 1e-12)
