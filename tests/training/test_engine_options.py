@@ -17,6 +17,7 @@ from densedpo.training import TrainSettings
 from densedpo.training.data import load_batch, load_dataset, slots_of
 from densedpo.training.errors import residual
 from densedpo.training.loop import train
+from densedpo.training.precompute import precompute
 from densedpo.training.reference import ReferenceTable, reference_errors
 from densedpo.training.step import Engine, accumulate
 from small_projects import empty_project, give_labels, model_at, plant_pair, project_with_clips
@@ -148,6 +149,19 @@ def test_with_the_table_the_reference_runs_once_a_draw(project: Project, monkeyp
     assert (second.reference_forwards, second.reference_forwards_saved) == (0, 24)
     assert sum(videos) == 6  # the check at the start: the three pairs of the first batch
     assert log_of(second.run)[0]["loss"] == pytest.approx(math.log(2), rel=1e-5)
+
+
+def test_a_table_computed_ahead_in_parts_is_whole(project: Project) -> None:
+    settings = TrainSettings(**{**SHORT, "reference_draws": 3, "seed": 7, "stratified": True})
+    model = model_at(Path(project.settings.model))
+    assert [precompute(project, model, settings, part, 2) for part in (1, 2)] == [(6, 6), (6, 6)]
+    assert precompute(project, model, settings) == (0, 12)
+    report = train(project, model, settings, "table-ahead")
+    assert (report.reference_forwards, report.reference_forwards_saved) == (0, 12)
+    with pytest.raises(UserError, match="there is no part 3 of 2"):
+        precompute(project, model, settings, 3, 2)
+    with pytest.raises(UserError, match="needs fixed draws"):
+        precompute(project, model, TrainSettings())
 
 
 def test_a_table_that_no_longer_fits_is_refused(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

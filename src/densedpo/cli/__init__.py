@@ -30,6 +30,11 @@ COMMANDS = {
     ),
     "pairs": ("model_commands", "Make aligned pairs from real clips.", "densedpo pairs my-project --count 500"),
     "train": ("model_commands", "Train a LoRA adapter on the labels.", "densedpo train my-project --steps 300"),
+    "reference": (
+        "model_commands",
+        "Compute the reference's errors ahead, for a sweep.",
+        "densedpo reference my-project --reference-draws 8",
+    ),
     "validate": ("project_commands", "Check that a project is whole.", "densedpo validate my-project"),
     "merge": ("project_commands", "Take what another project holds.", "densedpo merge my-project its-second-part"),
     "label oracle": (

@@ -126,6 +126,25 @@ def train(
     return {**vars(report), "run": chosen}
 
 
+@command
+def reference(
+    project: ProjectFolder,
+    settings: TrainSettings,
+    *,
+    part: Annotated[int, Parameter(help="Which part of the work this process does, from 1.")] = 1,
+    parts: Annotated[int, Parameter(help="In how many parts the work is done.")] = 1,
+    loading: Loading = AS_PUBLISHED,
+) -> Result:
+    """Compute the reference's errors ahead, for all runs that draw alike; a run computes what is missing by itself."""
+    from densedpo.models import load_model
+    from densedpo.training.precompute import precompute
+
+    opened = Project.open(project)
+    computed, total = precompute(opened, load_model(opened.settings.model, loading), settings, part, parts)
+    console.print(f"{project}: {computed} entries computed of {total}", markup=False)
+    return {"computed": computed, "entries": total}
+
+
 def _tell_beta(project: Project, model: "VideoModel", settings: TrainSettings) -> None:
     """The strength of the preference in the unit that other projects' values can be compared in."""
     shape = project.settings

@@ -216,14 +216,19 @@ def slots_of(dataset: Dataset, step: int, settings: TrainSettings) -> list[Slot]
     slots = []
     for place, (epoch, index) in enumerate(batch_order(count, batch, step, settings.seed)):
         example = dataset.examples[index]
-        if draws is None:
-            key: tuple[Key, ...] = (step, f"{place}/{example.id}")
-            stratum = order[place], batch
+        if draws is not None:
+            slots.append(fixed_slot(place, example, epoch % draws, settings))
         else:
-            key = (f"draw {epoch % draws}", example.id)
-            stratum = (epoch + int(example.id[:8], 16)) % draws, draws  # no epoch of one noise level alone
-        slots.append(Slot(place, example, key, stratum if settings.stratified else None))
+            stratum = (order[place], batch) if settings.stratified else None
+            slots.append(Slot(place, example, (step, f"{place}/{example.id}"), stratum))
     return slots
+
+
+def fixed_slot(place: int, example: Example, draw: int, settings: TrainSettings) -> Slot:
+    """An example with one of its `reference_draws` fixed draws."""
+    draws = settings.reference_draws or 1
+    stratum = (draw + int(example.id[:8], 16)) % draws, draws  # so that no epoch has one noise level alone
+    return Slot(place, example, (f"draw {draw}", example.id), stratum if settings.stratified else None)
 
 
 def batch_order(count: int, batch: int, step: int, seed: int) -> list[tuple[int, int]]:

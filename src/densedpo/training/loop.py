@@ -70,10 +70,10 @@ def train(project: Project, model: VideoModel, settings: TrainSettings, name: st
         run = begin_run(project, model, dataset, settings, name)
         for each in (dataset, validation):
             encode_prompts(project, model, (example.prompt for example in each.examples) if each else ())
-        with _denoiser_to_train(model, settings) as parameters:
+        with denoiser_to_train(model, settings) as parameters:
             optimiser = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
             first, seconds = _resume(run, model, optimiser)
-            engine = _engine(project, model, dataset, settings)
+            engine = engine_for(project, model, dataset, settings)
             rows, alarms = _last_rows(run), 0
             with (run / "log.jsonl").open("a") as log, trackers(settings, run, first) as watching:
                 for step, batches in track(
@@ -97,7 +97,7 @@ def train(project: Project, model: VideoModel, settings: TrainSettings, name: st
 
 
 @contextmanager
-def _denoiser_to_train(model: VideoModel, settings: TrainSettings) -> Iterator[list[torch.nn.Parameter]]:
+def denoiser_to_train(model: VideoModel, settings: TrainSettings) -> Iterator[list[torch.nn.Parameter]]:
     """The denoiser with its adapters, set up as asked; as it was, afterwards. Yields what is trained."""
     denoiser: Any = model.denoiser
     alpha = settings.rank if settings.alpha is None else settings.alpha
@@ -117,7 +117,7 @@ def _denoiser_to_train(model: VideoModel, settings: TrainSettings) -> Iterator[l
                 denoiser.disable_gradient_checkpointing()
 
 
-def _engine(project: Project, model: VideoModel, dataset: Dataset, settings: TrainSettings) -> Engine:
+def engine_for(project: Project, model: VideoModel, dataset: Dataset, settings: TrainSettings) -> Engine:
     """The engine; its reference table, if there is one, has been checked against the reference."""
     shape = project.settings
     beta_mean = settings.beta_mean(model.latent_shape(shape.frames, shape.height, shape.width))
