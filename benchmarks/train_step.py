@@ -34,6 +34,7 @@ from densedpo.training import TrainSettings
 from densedpo.training.data import Dataset, load_dataset, slots_of
 from densedpo.training.errors import Inputs, frame_errors
 from densedpo.training.objective import frame_preferences
+from densedpo.training.processes import Processes
 from densedpo.training.reference import ReferenceTable
 from densedpo.training.step import Engine, accumulate
 
@@ -73,10 +74,11 @@ class Bench:
         self.settings = TrainSettings(batch=batch, rank=16, reference_draws=1)
         self.data: Dataset = load_dataset(project, self.model, self.settings)
         encode_prompts(project, self.model, (e.prompt for e in self.data.examples))
+        alone = Processes(torch.device("cpu"))
         frames = torch.tensor(self.data.frames_SF, dtype=torch.float32)
-        self.plain = Engine(project, self.model, self.settings, frames, 500.0, None)
+        self.plain = Engine(project, self.model, self.settings, frames, 500.0, None, alone)
         table = ReferenceTable(project, self.model, self.settings)
-        self.tabled = Engine(project, self.model, self.settings, frames, 500.0, table)
+        self.tabled = Engine(project, self.model, self.settings, frames, 500.0, table, alone)
         self.step = 0
         self.second = copy.deepcopy(self.model.denoiser)
 

@@ -21,11 +21,12 @@ def track(iterable: Iterable[Item], total: int | None = None, description: str =
     """Yield the items and show how many are done, the rate, and the time left.
 
     A bar when standard error is a terminal, else a plain line about every ten seconds; nothing at all when the
-    environment variable DENSEDPO_QUIET is set. `total` defaults to `len(iterable)` where that exists.
+    environment variable DENSEDPO_QUIET is set, or in all but the first of several processes. `total` defaults to
+    `len(iterable)` where that exists.
     """
     if total is None and isinstance(iterable, Sized):
         total = len(iterable)
-    if os.environ.get("DENSEDPO_QUIET"):
+    if os.environ.get("DENSEDPO_QUIET") or os.environ.get("RANK", "0") != "0":
         return iter(iterable)
     if sys.stderr.isatty():
         return _bar(iterable, total, description)

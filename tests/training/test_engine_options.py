@@ -18,10 +18,12 @@ from densedpo.training.data import load_batch, load_dataset, slots_of
 from densedpo.training.errors import residual
 from densedpo.training.loop import train
 from densedpo.training.precompute import precompute
+from densedpo.training.processes import Processes
 from densedpo.training.reference import ReferenceTable, reference_errors
 from densedpo.training.step import Engine, accumulate
 from small_projects import empty_project, give_labels, model_at, plant_pair, project_with_clips
 
+ALONE = Processes(torch.device("cpu"))
 SHORT: dict[str, Any] = {"steps": 4, "rank": 2, "lr": 3e-3, "warmup": 0, "batch": 3, "save_every": 2, "beta": 2000.0}
 
 
@@ -66,7 +68,7 @@ def gradients(project: Project, table: bool = False, **changes: Any) -> tuple[fl
         frames = torch.tensor(data.frames_SF, dtype=torch.float32)
         shape = model.latent_shape(9, 48, 48)
         kept = ReferenceTable(project, model, settings) if table else None
-        engine = Engine(project, model, settings, frames, settings.beta_mean(shape), kept)
+        engine = Engine(project, model, settings, frames, settings.beta_mean(shape), kept, ALONE)
         loss, _ = accumulate(engine, engine.load(slots_of(data, 0, settings)))
         return loss, {n: p.grad.clone() for n, p in trained.items() if p.grad is not None}
 
@@ -221,7 +223,7 @@ def test_similar_positions_count_in_no_error(project: Project) -> None:
     batch = load_batch(project, slots_of(data, 0, settings))
     with fresh_adapter(model.denoiser, model.lora_targets, 2, 2.0, seed=0), torch.no_grad():
         frames = torch.tensor(data.frames_SF, dtype=torch.float32)
-        engine = Engine(project, model, settings, frames, 1.0, None)
+        engine = Engine(project, model, settings, frames, 1.0, None, ALONE)
         wrong = residual(model, engine.inputs(batch, engine.sigmas(batch)), settings)
     assert batch.b_BCFHW is not None
     alike = (batch.a_BCFHW - batch.b_BCFHW).abs().mean(dim=1) <= 1.1

@@ -7,6 +7,7 @@ finished settings: flags over the file over the defaults. Every command has `--j
 
 import inspect
 import json
+import os
 import typing
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +23,8 @@ Result = dict[str, object]  # what --json prints; with "ok": False in it the exi
 ProjectFolder = Annotated[Path, Parameter(help="The project's folder.")]
 JSON_FLAG = Parameter(name="--json", negative="", show_default=False, help="Print the result as JSON, last on stdout.")
 
-console = Console(soft_wrap=True, highlight=False)
+FIRST = os.environ.get("RANK", "0") == "0"  # of several processes, one talks
+console = Console(soft_wrap=True, highlight=False, quiet=not FIRST)
 
 
 def command(function: Callable[..., Result]) -> Callable[..., int]:
@@ -36,7 +38,7 @@ def command(function: Callable[..., Result]) -> Callable[..., int]:
             file, given = flags.pop("config", None), {field: flags.pop(field, None) for field in cls.model_fields}
             flags[name] = load_settings(cls, file, {key: value for key, value in given.items() if value is not None})
         result = function(*arguments, **flags)
-        if json_line:
+        if json_line and FIRST:
             print(json.dumps(result, default=str, ensure_ascii=False), flush=True)
         return 2 if result.get("ok") is False else 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass, fields
 from importlib import import_module
 from importlib.util import find_spec
@@ -45,7 +46,8 @@ class LoadOptions:
         Raises:
             UserError: there is no such device, or offloading without a GPU.
         """
-        name = settings.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"  # of several processes, each has its own
+        name = settings.device or (own if torch.cuda.is_available() else "cpu")
         try:
             device = torch.device(name)
             torch.empty(0, device=device)

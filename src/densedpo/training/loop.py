@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from densedpo.errors import UserError
 from densedpo.files import write_text_atomic
 from densedpo.models.encoded import encode_prompts
 from densedpo.models.lora import (
+    WEIGHTS,
     adapter_state,
     fresh_adapter,
     load_reference,
@@ -33,12 +33,12 @@ from densedpo.progress import track
 from densedpo.store.project import Project
 from densedpo.training import checkpoint
 from densedpo.training.data import Batch, Dataset, Slot, load_batch, load_dataset, slots_of
-from densedpo.training.guard import WINDOW, new_alarms
+from densedpo.training.log import Log
+from densedpo.training.processes import Processes
 from densedpo.training.reference import ReferenceTable
 from densedpo.training.run import adapter_header, begin_run, finish_run
 from densedpo.training.settings import TrainSettings
 from densedpo.training.step import Engine, accumulate, validation_loss
-from densedpo.training.trackers import flat, trackers
 
 CHECKED = 8  # entries of the reference table, computed again at the start
 
@@ -64,18 +64,18 @@ def train(project: Project, model: VideoModel, settings: TrainSettings, name: st
         UserError: nothing to train on; the run exists with other settings or other data; an adapter to start from does
             not fit; the reference table has drifted; the loss is no number; the guard stops; the disk is full.
     """
-    with project.lock(f"train-{name}"):
+    processes = Processes(next(model.denoiser.parameters()).device)
+    with project.lock(f"train-{name}") if processes.first else nullcontext():
         dataset = load_dataset(project, model, settings)
         validation = load_dataset(project, model, settings, "validation") if settings.validate_every else None
-        run = begin_run(project, model, dataset, settings, name)
-        for each in (dataset, validation):
-            encode_prompts(project, model, (example.prompt for example in each.examples) if each else ())
+        run = processes.first_first(lambda: begin_run(project, model, dataset, settings, name))
+        prompts = [example.prompt for each in (dataset, validation) if each for example in each.examples]
+        processes.first_first(lambda: encode_prompts(project, model, prompts))
         with denoiser_to_train(model, settings) as parameters:
             optimiser = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
-            first, seconds = _resume(run, model, optimiser)
-            engine = engine_for(project, model, dataset, settings)
-            rows, alarms = _last_rows(run), 0
-            with (run / "log.jsonl").open("a") as log, trackers(settings, run, first) as watching:
+            first, seconds = processes.first_first(lambda: _resume(run, model, optimiser))
+            engine = engine_for(project, model, dataset, settings, processes)
+            with Log(run, settings, 0.5 * engine.beta_mean, first, processes.first) as log:
                 for step, batches in track(
                     _prefetched(engine, dataset, first), settings.steps - first, f"training {name}"
                 ):
@@ -86,14 +86,18 @@ def train(project: Project, model: VideoModel, settings: TrainSettings, name: st
                             row["validation_loss"] = _validate(engine, validation)
                     row["seconds"] = time.monotonic() - began
                     seconds += row["seconds"]
-                    rows = [*rows[-WINDOW:], row]
-                    alarms += _log(row, rows, engine, log, watching)
-                    if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
+                    log.write(row)
+                    if processes.first and ((step + 1) % settings.save_every == 0 or step + 1 == settings.steps):
                         checkpoint.save(run, step + 1, _state(model, optimiser, step + 1, seconds), settings.keep)
-            adapter = save_adapter(model.denoiser, run / "adapter", adapter_header(run))
-        finish_run(run, seconds)
+            if processes.first:
+                save_adapter(model.denoiser, run / "adapter", adapter_header(run))
+                finish_run(run, seconds)
+            processes.wait()
     used, computed = (engine.table.used, engine.table.computed) if engine.table else (0, 0)
-    return TrainReport(run, adapter, len(dataset.examples), settings.steps, seconds, alarms, computed, used - computed)
+    adapter = run / "adapter" / WEIGHTS
+    return TrainReport(
+        run, adapter, len(dataset.examples), settings.steps, seconds, log.alarms, computed, used - computed
+    )
 
 
 @contextmanager
@@ -117,12 +121,15 @@ def denoiser_to_train(model: VideoModel, settings: TrainSettings) -> Iterator[li
                 denoiser.disable_gradient_checkpointing()
 
 
-def engine_for(project: Project, model: VideoModel, dataset: Dataset, settings: TrainSettings) -> Engine:
+def engine_for(
+    project: Project, model: VideoModel, dataset: Dataset, settings: TrainSettings, processes: Processes
+) -> Engine:
     """The engine; its reference table, if there is one, has been checked against the reference."""
     shape = project.settings
     beta_mean = settings.beta_mean(model.latent_shape(shape.frames, shape.height, shape.width))
     table = ReferenceTable(project, model, settings) if settings.reference_draws and settings.method != "sft" else None
-    engine = Engine(project, model, settings, torch.tensor(dataset.frames_SF, dtype=torch.float32), beta_mean, table)
+    frames_SF = torch.tensor(dataset.frames_SF, dtype=torch.float32)
+    engine = Engine(project, model, settings, frames_SF, beta_mean, table, processes)
     if table is not None:
         batch = load_batch(project, slots_of(dataset, 0, settings)[:CHECKED])
         table.check(model, batch.slots, engine.inputs(batch, engine.sigmas(batch)), 0.5 * beta_mean, settings)
@@ -150,7 +157,9 @@ def _step(
 ) -> dict[str, Any]:
     """One optimiser step."""
     settings = engine.settings
-    loss, measured = accumulate(engine, batches)
+    share, seen = accumulate(engine, batches)
+    loss, (measured, *others) = engine.processes.sum(share), engine.processes.gather(seen)
+    engine.processes.sum_gradients(parameters)
     norm = torch.nn.utils.clip_grad_norm_(parameters, settings.clip_norm).item()
     if not math.isfinite(loss) or not math.isfinite(norm):
         raise UserError(
@@ -163,7 +172,7 @@ def _step(
         group["lr"] = rate
     optimiser.step()
     optimiser.zero_grad(set_to_none=True)
-    return {"loss": loss, **measured.summary(), "grad_norm": norm, "lr": rate}
+    return {"loss": loss, **measured.joined(others).summary(), "grad_norm": norm, "lr": rate}
 
 
 def _validate(engine: Engine, dataset: Dataset) -> float:
@@ -172,28 +181,6 @@ def _validate(engine: Engine, dataset: Dataset) -> float:
     slots = [Slot(i, e, ("validation", e.id), (i, count)) for i, e in enumerate(dataset.examples)]
     parts = chunks(slots, engine.settings.micro_batch or engine.settings.batch)
     return validation_loss(engine, [batch for part in parts for batch in engine.load(part)])
-
-
-def _log(row: dict[str, Any], rows: Sequence[dict[str, Any]], engine: Engine, log: Any, watching: Sequence[Any]) -> int:
-    """Write the row, tell the trackers, ask the guard; returns the number of alarms.
-
-    Raises:
-        UserError: the guard is to stop the run.
-    """
-    alarms = [] if engine.settings.guard == "off" else new_alarms(rows, 0.5 * engine.beta_mean)
-    if alarms:
-        row["alarms"] = [alarm.name for alarm in alarms]
-    print(json.dumps(row), file=log, flush=True)
-    for tracker in watching:
-        tracker.log(flat(row), step=row["step"])
-    for alarm in alarms:
-        print(f"step {row['step']}: {alarm}", file=sys.stderr)
-    if alarms and engine.settings.guard == "stop":
-        raise UserError(
-            f"step {row['step']}: the guard stops this run, {alarms[0]} The same command with --guard warn goes on "
-            "from the newest checkpoint"
-        )
-    return len(alarms)
 
 
 def _state(model: VideoModel, optimiser: torch.optim.Optimizer, step: int, seconds: float) -> dict[str, Any]:
@@ -218,8 +205,3 @@ def _resume(run: Path, model: VideoModel, optimiser: torch.optim.Optimizer) -> t
     restore_adapter_state(model.denoiser, state["adapter"])
     optimiser.load_state_dict(state["optimiser"])
     return done, float(state["seconds"])
-
-
-def _last_rows(run: Path) -> list[dict[str, Any]]:
-    log = run / "log.jsonl"
-    return [json.loads(line) for line in log.read_text().splitlines()[-WINDOW - 1 :]] if log.exists() else []

@@ -5,6 +5,7 @@ Shapes: B slots, F latent frames, U units (frames, segments, or the whole video)
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -35,6 +36,14 @@ class Measurements:
         }
         for name, values in rows.items():
             self._parts.setdefault(name, []).append(values.detach().cpu())
+
+    def joined(self, others: Iterable[Measurements]) -> Measurements:
+        """These and what other processes gathered in the same step."""
+        whole = Measurements()
+        for each in (self, *others):
+            for name, values in each._parts.items():
+                whole._parts.setdefault(name, []).extend(values)
+        return whole
 
     def summary(self) -> dict[str, Any]:
         """The numbers for the log; 0 where nothing counted, nothing at all if no preference was seen (sft)."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import torch
+
 from densedpo.chunks import batched
 from densedpo.diffusion.memory import memory_is_clear
 from densedpo.diffusion.protocol import VideoModel
@@ -13,6 +15,7 @@ from densedpo.progress import track
 from densedpo.store.project import Project
 from densedpo.training.data import Dataset, Slot, fixed_slot, load_batch, load_dataset
 from densedpo.training.loop import denoiser_to_train, engine_for
+from densedpo.training.processes import Processes
 from densedpo.training.settings import TrainSettings
 
 
@@ -35,7 +38,7 @@ def precompute(
     dataset = load_dataset(project, model, settings)
     encode_prompts(project, model, (example.prompt for example in dataset.examples))
     with denoiser_to_train(model, settings):
-        engine = engine_for(project, model, dataset, settings)
+        engine = engine_for(project, model, dataset, settings, Processes(torch.device("cpu")))
         assert engine.table is not None
         total = (len(dataset.examples) * settings.reference_draws - part) // parts + 1
         batches = -(-total // settings.batch)

@@ -21,6 +21,7 @@ from densedpo.training.draws import draw_noise, draw_sigma, sigma_weights
 from densedpo.training.errors import Inputs, frame_errors, prepare, products, residual
 from densedpo.training.measurements import Measurements
 from densedpo.training.objective import frame_preferences, matching_loss, preference_loss, total_weight
+from densedpo.training.processes import Processes
 from densedpo.training.reference import ReferenceTable, reference_errors
 from densedpo.training.settings import TrainSettings
 
@@ -35,10 +36,12 @@ class Engine:
     frames_SF: Tensor
     beta_mean: float  # in units of mean squared error
     table: ReferenceTable | None
+    processes: Processes
 
     def load(self, slots: Sequence[Slot]) -> list[Batch]:
-        """The slots' latents, a micro-batch each."""
-        return [load_batch(self.project, part) for part in chunks(slots, self.settings.micro_batch or len(slots))]
+        """The latents of this process's part of the slots, a micro-batch each."""
+        own = self.processes.part(slots)
+        return [load_batch(self.project, part) for part in chunks(own, self.settings.micro_batch or len(slots))]
 
     def inputs(self, batch: Batch, sigma_B: Tensor) -> Inputs:
         """What the denoiser is given for a batch."""
@@ -70,15 +73,14 @@ class Engine:
         return preference_loss(errors, batch, self.frames_SF, weight_B, self.beta_mean, self.settings), errors
 
 
-def accumulate(engine: Engine, batches: Sequence[Batch], whole: float | None = None) -> tuple[float, Measurements]:
-    """Add the gradients of all micro-batches; the loss is divided by the weight of the whole step.
+def accumulate(engine: Engine, batches: Sequence[Batch]) -> tuple[float, Measurements]:
+    """Add the gradients of all micro-batches; the loss is divided by the weight of the whole step, of all processes.
 
-    Returns the loss and what was seen. `whole` is that weight, if these batches are but a part of the step.
+    Returns this process's share of the loss, and what it saw.
     """
     settings = engine.settings
     sigmas = [engine.sigmas(batch) for batch in batches]
-    if whole is None:
-        whole = weight_of(engine, batches, sigmas)
+    whole = engine.processes.sum(weight_of(engine, batches, sigmas))
     measured, loss = Measurements(), 0.0
     backward = _two_pass if settings.two_pass else _one_pass
     for batch, sigma_B in zip(batches, sigmas, strict=True):
@@ -92,7 +94,7 @@ def accumulate(engine: Engine, batches: Sequence[Batch], whole: float | None = N
 
 
 def weight_of(engine: Engine, batches: Sequence[Batch], sigmas: Sequence[Tensor]) -> float:
-    """What a step of these batches divides its loss by."""
+    """What these batches add to what the step's loss is divided by."""
     return sum(
         total_weight(batch, engine.frames_SF, sigma_weights(sigma_B, engine.settings), engine.settings)
         for batch, sigma_B in zip(batches, sigmas, strict=True)
@@ -145,4 +147,5 @@ def validation_loss(engine: Engine, batches: Sequence[Batch]) -> float:
         product = products(wrong) if engine.settings.safeguard is not None and batch.b_BCFHW is not None else None
         output, _ = engine.loss(batch, sigma_B, frame_errors(wrong), product, engine.reference(batch, inputs))
         total += output.loss_sum.sum().item()
-    return total / max(weight_of(engine, batches, sigmas), 1e-12)
+    whole = engine.processes.sum(weight_of(engine, batches, sigmas))
+    return engine.processes.sum(total) / max(whole, 1e-12)
