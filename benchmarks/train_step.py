@@ -73,7 +73,7 @@ class Bench:
         self.model = load_model(project.settings.model)
         self.settings = TrainSettings(batch=batch, rank=16, reference_draws=1)
         self.data: Dataset = load_dataset(project, self.model, self.settings)
-        encode_prompts(project, self.model, (e.prompt for e in self.data.examples))
+        encode_prompts(project, self.model, self.data.prompts())
         alone = Processes(torch.device("cpu"))
         frames = torch.tensor(self.data.frames_SF, dtype=torch.float32)
         self.plain = Engine(project, self.model, self.settings, frames, 500.0, None, alone)

@@ -25,7 +25,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "no change: lr 1e-6": {"lr": 1e-6},
     "lr 2e-4": {"lr": 2e-4},
     "too hot: lr 2e-3": {"lr": 2e-3},
-    "+ safeguard 0": {"lr": 2e-3, "safeguard": 0.0},
+    "+ safeguard 0.2": {"lr": 2e-3, "safeguard": 0.2},
     "+ anchor 10": {"lr": 2e-3, "anchor": 10.0},
     "+ ipo": {"lr": 2e-3, "loss": "ipo"},
     "+ beta 5000": {"lr": 2e-3, "beta": 5000.0},

@@ -220,7 +220,7 @@ def test_autocast_is_near_and_not_the_same(project: Project) -> None:
 def test_similar_positions_count_in_no_error(project: Project) -> None:
     model, settings = model_at(Path(project.settings.model)), TrainSettings(**SHORT, similar_below=1.1)
     data = load_dataset(project, model, settings)
-    batch = load_batch(project, slots_of(data, 0, settings))
+    batch = load_batch(slots_of(data, 0, settings))
     with fresh_adapter(model.denoiser, model.lora_targets, 2, 2.0, seed=0), torch.no_grad():
         frames = torch.tensor(data.frames_SF, dtype=torch.float32)
         engine = Engine(project, model, settings, frames, 1.0, None, ALONE)

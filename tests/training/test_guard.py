@@ -7,11 +7,11 @@ import pytest
 from densedpo.training.guard import WINDOW, new_alarms
 
 K = 250.0
-FINE = {"loss": 0.6, "winner_delta": -2e-4, "loser_delta": 3e-4, "pair_accuracy": 0.8, "inside_median": 0.3}
+FINE = {"margin": 0.2, "winner_delta": -2e-4, "loser_delta": 3e-4, "pair_accuracy": 0.8, "inside_median": 0.3}
 TROUBLES: dict[str, dict[str, float]] = {
     "displacement": {"winner_delta": 8e-4, "loser_delta": 2e-3},
     "saturation": {"pair_accuracy": 1.0, "inside_median": 9.0},
-    "divergence": {"loss": 1.4},
+    "divergence": {"margin": -2.0},
 }
 
 
@@ -50,7 +50,7 @@ def test_it_tells_a_trouble_again_that_went_away() -> None:
 
 def test_it_waits_for_enough_steps_and_passes_over_sft() -> None:
     assert new_alarms(rows(WINDOW - 1, **TROUBLES["divergence"]), K) == []
-    assert new_alarms([{"loss": 3.0} for _ in range(WINDOW + 1)], K) == []
+    assert new_alarms([{"loss": 3.0, "lr": 1.0} for _ in range(WINDOW + 1)], K) == []
 
 
 def test_a_rising_winner_error_alone_is_no_displacement() -> None:

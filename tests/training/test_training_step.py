@@ -172,7 +172,7 @@ class Expert:
 
 def levels(model: Any, **changes: object) -> Tensor:
     nothing = np.zeros(1)
-    example = Example("id", "prompt", "file", ("a", "b"), nothing, nothing, 0, 0.0, "vae", "model", None)
+    example = Example("id", "prompt", Path("file"), ("a", "b"), nothing, nothing, 0, 0.0)
     slots = [Slot(0, example, (3, str(number)), None) for number in range(200)]
     return draw_sigma(slots, (4, 1, 1, 1), SETTINGS.model_copy(update=changes), model)
 

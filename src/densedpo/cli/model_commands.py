@@ -103,20 +103,19 @@ def train(
     if chosen == "base":
         raise UserError("a run cannot be named base: that is what the evaluation calls the model without an adapter")
     dataset = load_dataset(opened, model, settings)
-    foreign = dataset.foreign(model)
-    if foreign:
+    if dataset.foreign:
         console.print(
-            f"warning: {foreign} pairs were made by other weights than those being trained; expect a weaker effect",
+            f"warning: {dataset.foreign} pairs were made by other weights than those being trained; expect a weaker effect",
             markup=False,
         )
-    _tell_expert(model, loading.expert, [example.eta for example in dataset.examples])
+    _tell_expert(model, loading.expert, dataset.etas.tolist())
     left_out = "".join(f"; {count} left out {reason}" for reason, count in dataset.left_out.items())
-    kind = "clips" if settings.method == "sft" and settings.sft_on == "clips" else "pairs"
-    console.print(f"{chosen}: {settings.method} on {len(dataset.examples)} {kind}{left_out}", markup=False)
+    kind = "clips" if dataset.clips else "pairs"
+    console.print(f"{chosen}: {settings.method} on {len(dataset)} {kind}{left_out}", markup=False)
     if settings.method != "sft":
         _tell_beta(opened, model, settings)
     if dry_run:
-        return {"run": chosen, "pairs": len(dataset.examples), "left_out": dataset.left_out}
+        return {"run": chosen, "pairs": len(dataset), "left_out": dataset.left_out}
     report = run(opened, model, settings, chosen)
     console.print(
         f"{chosen}: {report.steps} steps in {report.seconds:.0f} s; adapter in {report.adapter}", markup=False

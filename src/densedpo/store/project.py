@@ -8,7 +8,7 @@ import os
 import re
 import socket
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -16,6 +16,7 @@ import filelock
 import sqlalchemy as sa
 from pydantic import Field
 
+from densedpo.chunks import chunks
 from densedpo.config import Settings, dump_settings, load_settings
 from densedpo.errors import UserError
 from densedpo.files import copy_atomic, disk_full_is_clear, file_digest, put_in_place, write_text_atomic
@@ -123,6 +124,16 @@ class Project:
         with db.clear_errors(self.place), self._engine.begin() as connection:
             for row in connection.execute(query).mappings():
                 found[row["pair"]].append(Label(**row))
+        return found
+
+    def by_id(self, kind: type[R], ids: Collection[str]) -> dict[str, R]:
+        """Rows of one kind with these ids; an unknown id is missing."""
+        table = tables.metadata.tables[kind.table]
+        found: dict[str, R] = {}
+        with db.clear_errors(self.place), self._engine.begin() as connection:
+            for part in chunks(list(ids), BATCH):
+                rows = connection.execute(sa.select(table).where(table.c.id.in_(part))).mappings()
+                found |= {row["id"]: kind(**row) for row in rows}
         return found
 
     def events(self) -> Iterator[Event]:

@@ -6,9 +6,12 @@ Shapes: B examples, C channels, F latent frames, S segments, H height, W width.
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,21 +19,15 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from densedpo.chunks import batched
+from densedpo.chunks import batched, chunks
 from densedpo.diffusion.protocol import VideoModel
 from densedpo.diffusion.seeds import Key, generator
 from densedpo.errors import UserError
 from densedpo.models.encoded import encode_clips, latents_file
-from densedpo.store.consensus import (
-    ConsensusPolicy,
-    SegmentLabels,
-    consensus,
-    global_consensus,
-    majority_vote,
-    nontie_share,
-)
+from densedpo.store.consensus import ConsensusPolicy
+from densedpo.store.opinions import Opinions, opinions, pair_columns
 from densedpo.store.project import BATCH, Project
-from densedpo.store.schema import Label, Pair, Split, content_id
+from densedpo.store.schema import Clip, Pair, Split
 from densedpo.store.segments import Segment, latent_weights, segment_grid
 from densedpo.training.settings import TrainSettings
 
@@ -41,36 +38,75 @@ class Example:
 
     id: str  # of the pair or clip
     prompt: str
-    file: str  # latents, as a path in the project's folder
+    file: Path  # of latents
     members: tuple[str, ...]  # names in that file: a and b; or one video
     sign_S: NDArray[np.float64]  # +1 a better, -1 b better, 0 tie or unlabelled
     weight_S: NDArray[np.float64]  # the label's confidence; 0 if unlabelled
     video_sign: int
     video_weight: float
-    vae_hash: str
-    model_hash: str | None  # None: a real clip
-    eta: float | None
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """The examples in id order, and how segments lie over latent frames (columns of `frames_SF` sum to 1)."""
+    """What to learn from, in id order, N examples as columns; prompts and latents stay where they are.
 
-    examples: list[Example]
+    `frames_SF` says how segments lie over latent frames: its columns sum to 1.
+    """
+
+    project: Project
+    model: VideoModel
+    settings: TrainSettings
+    id_N: NDArray[np.bytes_]
+    sign_NS: NDArray[np.int8]
+    weight_NS: NDArray[np.float32]
+    video_sign_N: NDArray[np.int8]
+    video_weight_N: NDArray[np.float32]
     frames_SF: NDArray[np.float64]
+    etas: NDArray[np.float64]  # of guided pairs
     left_out: dict[str, int]  # reason → pairs
+    foreign: int  # videos that other weights than the model's drew
+    foreign_latents: int  # pairs whose latents another autoencoder made
+    fingerprint: str  # of everything that training reads from the project
 
-    def fingerprint(self) -> str:
-        """A hash of everything that training reads from the project."""
-        rows = [
-            [e.id, e.file, e.members, e.sign_S.tolist(), e.weight_S.tolist(), e.video_sign, e.video_weight]
-            for e in self.examples
+    def __len__(self) -> int:
+        return len(self.id_N)
+
+    @property
+    def clips(self) -> bool:
+        """Whether the examples are real clips."""
+        return self.settings.method == "sft" and self.settings.sft_on == "clips"
+
+    def prompts(self) -> Iterator[str]:
+        """Every example's prompt, in order."""
+        for part in chunks(range(len(self)), BATCH):
+            yield from (example.prompt for example in self.examples(part))
+
+    def examples(self, indices: Sequence[int]) -> list[Example]:
+        """The examples at these places."""
+        ids = [self.id_N[index].decode() for index in indices]
+        if self.clips:
+            clips = self.project.by_id(Clip, set(ids))
+            told = {i: (c.caption, latents_file(self.project, self.model, c)) for i, c in clips.items()}
+        else:
+            pairs = self.project.by_id(Pair, set(ids))
+            told = {i: (p.prompt, self.project.latents_path(str(p.latents))) for i, p in pairs.items()}
+        return [
+            Example(
+                id,
+                *told[id],
+                self._members(index),
+                self.sign_NS[index].astype(np.float64),
+                self.weight_NS[index].astype(np.float64),
+                int(self.video_sign_N[index]),
+                float(self.video_weight_N[index]),
+            )
+            for id, index in zip(ids, indices, strict=True)
         ]
-        return content_id(rows, self.frames_SF.tolist())
 
-    def foreign(self, model: VideoModel) -> int:
-        """How many videos were drawn by other weights than the model's."""
-        return sum(e.model_hash not in (None, model.model_hash) for e in self.examples)
+    def _members(self, index: int) -> tuple[str, ...]:
+        if self.settings.method != "sft":
+            return "a", "b"
+        return ("latents",) if self.clips else ("a",) if self.video_sign_N[index] > 0 else ("b",)
 
 
 @dataclass(frozen=True)
@@ -110,99 +146,100 @@ def load_dataset(project: Project, model: VideoModel, settings: TrainSettings, s
     shape = project.settings
     segments = segment_grid(shape.frames, shape.fps, shape.segment_seconds)
     frames_SF = np.asarray(latent_weights(segments, shape.frames, model.temporal_factor), dtype=np.float64)
-    left_out: Counter[str] = Counter()
+    chosen = Chosen(model, frames_SF)
     if settings.method == "sft" and settings.sft_on == "clips":
-        examples = list(_real_clips(project, model, len(segments), split))
+        _choose_clips(chosen, project, model, len(segments), split)
         what = f"clips of the {split} split"
     else:
         mode = "independent" if settings.method == "vanilla" else "guided"
-        examples = []
-        for example, reason in _judged(project, mode, segments, settings, split):
-            if example is None:
-                left_out[reason] += 1
-            else:
-                examples.append(example)
+        _choose_pairs(chosen, project, mode, segments, settings, split)
         what = f"{mode} pairs of the {split} split"
-    if not examples:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in left_out.items()) or f"it has no {what}"
+    if not chosen.ids:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in chosen.left_out.items()) or f"it has no {what}"
         vote = "" if settings.method == "dense" else ", or take the vote of their segments with --video-labels majority"
         more = "ingest more" if "clips" in what else f"make and label more pairs{vote}"
         raise UserError(f"{project.root} has nothing to train {settings.method} on: {reasons}; {more}")
-    return Dataset(examples, frames_SF, dict(left_out))
+    return chosen.dataset(project, settings)
 
 
-def _real_clips(project: Project, model: VideoModel, segments: int, split: Split) -> Iterator[Example]:
-    for batch in batched(project.clips(split), BATCH):
-        encode_clips(project, model, batch)
-        for clip in batch:
-            file = latents_file(project, model, clip).relative_to(project.root).as_posix()
-            nothing = np.zeros(segments)
-            yield Example(
-                clip.id, clip.caption, file, ("latents",), nothing, nothing, 0, 1.0, model.vae_hash, None, None
-            )
+class Chosen:
+    """A dataset in the making, part by part."""
+
+    def __init__(self, model: VideoModel, frames_SF: NDArray[np.float64]) -> None:
+        self.model, self.frames_SF = model, frames_SF
+        self.ids: list[NDArray[np.bytes_]] = []
+        self.columns: list[tuple[NDArray[Any], ...]] = []
+        self.etas: list[NDArray[np.float64]] = []
+        self.left_out: Counter[str] = Counter()
+        self.foreign = self.foreign_latents = 0
+        self._read = hashlib.sha256(frames_SF.tobytes())
+
+    def add(self, ids: Sequence[str], latents: Sequence[str], *columns: NDArray[Any]) -> None:
+        """Examples, the digests of their latents, and sign_PS, weight_PS, video_sign_P, video_weight_P."""
+        if ids:
+            self.ids.append(np.array(ids, "S32"))
+            self.columns.append(columns)
+            self._read.update("".join((*ids, *latents)).encode() + b"".join(each.tobytes() for each in columns))
+
+    def dataset(self, project: Project, settings: TrainSettings) -> Dataset:
+        """All parts joined."""
+        sign, weight, video_sign, video_weight = (np.concatenate(part) for part in zip(*self.columns, strict=True))
+        return Dataset(
+            project, self.model, settings, np.concatenate(self.ids), sign, weight, video_sign, video_weight,
+            self.frames_SF, np.concatenate([np.zeros(0), *self.etas]), dict(self.left_out), self.foreign,
+            self.foreign_latents, self._read.hexdigest()[:32],
+        )  # fmt: skip
 
 
-def _judged(
-    project: Project, mode: str, segments: Sequence[Segment], settings: TrainSettings, split: Split
-) -> Iterator[tuple[Example | None, str]]:
-    """Every pair of this mode as an example, or why it is none; a batch of pairs in memory at a time."""
+def _choose_clips(chosen: Chosen, project: Project, model: VideoModel, segments: int, split: Split) -> None:
+    for clips in batched(project.clips(split), BATCH):
+        encode_clips(project, model, clips)
+        count = len(clips)
+        nothing = np.zeros((count, segments), np.int8), np.zeros((count, segments), np.float32)
+        ids, media = [clip.id for clip in clips], [clip.media for clip in clips]
+        chosen.add(ids, media, *nothing, np.zeros(count, np.int8), np.ones(count, np.float32))
+
+
+def _choose_pairs(
+    chosen: Chosen, project: Project, mode: str, segments: Sequence[Segment], settings: TrainSettings, split: Split
+) -> None:
     policy = ConsensusPolicy(annotators=settings.annotators, confidence_weights=settings.confidence_weights)
-    for batch in batched(project.pairs(split, mode), BATCH):
-        labels = project.labels_of([pair.id for pair in batch])
-        for pair in batch:
-            yield _example(project, pair, labels[pair.id], segments, policy, settings)
+    for rows in pair_columns(project, ("latents", "vae_hash", "model_hash", "eta"), split, mode):
+        said = opinions(project, [row[0] for row in rows], segments, project.settings.segment_seconds, policy)
+        latents_P = np.array([row[1] is not None for row in rows])
+        sign_P, weight_P, labelled_P = _of_videos(said, settings)
+        if settings.method == "dense":
+            decided_P = (said.sign_PS != 0).sum(axis=1) / np.maximum(said.labelled_PS.sum(axis=1), 1)
+            reasons = {
+                "unlabelled": ~said.labelled_PS.any(axis=1),
+                f"with at most {settings.minimum_nontie:.0%} non-tie segments": decided_P <= settings.minimum_nontie,
+            }
+        else:
+            voted = settings.video_labels == "majority"
+            reasons = {"unlabelled" if voted else "without a whole-video label": ~labelled_P, "tied": sign_P == 0}
+        left_P = np.zeros(len(rows), np.bool_)
+        for reason, applies_P in ({"without latents": ~latents_P} | reasons).items():
+            chosen.left_out[reason] += int((applies_P & ~left_P).sum())
+            left_P |= applies_P
+        chosen.left_out = +chosen.left_out
+        kept = [row for row, left in zip(rows, left_P, strict=True) if not left]
+        chosen.add(
+            [row[0] for row in kept], [row[1] for row in kept],
+            said.sign_PS[~left_P], said.weight_PS[~left_P], sign_P[~left_P], weight_P[~left_P],
+        )  # fmt: skip
+        chosen.foreign_latents += sum(row[2] != chosen.model.vae_hash for row in kept)
+        chosen.foreign += sum(row[3] != chosen.model.model_hash for row in kept)
+        chosen.etas.append(np.array([row[4] for row in kept if row[4] is not None], np.float64))
 
 
-def _example(
-    project: Project,
-    pair: Pair,
-    labels: Sequence[Label],
-    segments: Sequence[Segment],
-    policy: ConsensusPolicy,
-    settings: TrainSettings,
-) -> tuple[Example | None, str]:
-    if pair.latents is None:
-        return None, "without latents"
-    by_segment = consensus([label for label in labels if label.segment is not None], segments, policy)
-    if settings.video_labels == "majority":
-        whole = (majority_vote(by_segment), 1.0) if by_segment.labelled.any() else None
-    else:
-        whole = global_consensus([label for label in labels if label.segment is None], policy)
-    reason = _why_not_dense(by_segment, settings) if settings.method == "dense" else _why_not_whole(whole, settings)
-    if reason:
-        return None, reason
-    sign, weight = whole or (0, 0.0)
-    members: tuple[str, ...] = ("a", "b")
-    if settings.method == "sft":
-        members, sign, weight = ("a",) if sign > 0 else ("b",), 0, 1.0
-    file = project.latents_path(pair.latents).relative_to(project.root).as_posix()
-    return Example(
-        id=pair.id,
-        prompt=pair.prompt,
-        file=file,
-        members=members,
-        sign_S=np.asarray(by_segment.sign, dtype=np.float64),
-        weight_S=np.asarray(by_segment.weight, dtype=np.float64),
-        video_sign=int(sign),
-        video_weight=float(weight),
-        vae_hash=pair.vae_hash,
-        model_hash=pair.model_hash,
-        eta=pair.eta,
-    ), ""
-
-
-def _why_not_dense(labels: SegmentLabels, settings: TrainSettings) -> str:
-    if not labels.labelled.any():
-        return "unlabelled"
-    if nontie_share(labels) <= settings.minimum_nontie:
-        return f"with at most {settings.minimum_nontie:.0%} non-tie segments"
-    return ""
-
-
-def _why_not_whole(label: tuple[int, float] | None, settings: TrainSettings) -> str:
-    if label is None:
-        return "unlabelled" if settings.video_labels == "majority" else "without a whole-video label"
-    return "" if label[0] else "tied"
+def _of_videos(
+    said: Opinions, settings: TrainSettings
+) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.bool_]]:
+    """Sign, weight and whether there is one, of whole videos: as labelled, or by the majority of their segments."""
+    if settings.video_labels == "whole":
+        return said.video_sign_P, said.video_weight_P, said.video_labelled_P
+    labelled_P = np.asarray(said.labelled_PS.any(axis=1), np.bool_)
+    return np.sign(said.sign_PS.sum(axis=1)).astype(np.int8), np.asarray(labelled_P, np.float32), labelled_P
 
 
 def slots_of(dataset: Dataset, step: int, settings: TrainSettings) -> list[Slot]:
@@ -211,15 +248,15 @@ def slots_of(dataset: Dataset, step: int, settings: TrainSettings) -> list[Slot]
     Draws are keyed by (step, place, example), so an example drawn twice in a batch gets two of them; with
     `reference_draws` by (draw, example), and epochs take an example's draws in turn.
     """
-    count, batch, draws = len(dataset.examples), settings.batch, settings.reference_draws
-    order = torch.randperm(batch, generator=generator(settings.seed, "strata", step)).tolist()
+    count, batch, draws = len(dataset), settings.batch, settings.reference_draws
+    strata = torch.randperm(batch, generator=generator(settings.seed, "strata", step)).tolist()
+    order = batch_order(count, batch, step, settings.seed)
     slots = []
-    for place, (epoch, index) in enumerate(batch_order(count, batch, step, settings.seed)):
-        example = dataset.examples[index]
+    for place, ((epoch, _), example) in enumerate(zip(order, dataset.examples([i for _, i in order]), strict=True)):
         if draws is not None:
             slots.append(fixed_slot(place, example, epoch % draws, settings))
         else:
-            stratum = (order[place], batch) if settings.stratified else None
+            stratum = (strata[place], batch) if settings.stratified else None
             slots.append(Slot(place, example, (step, f"{place}/{example.id}"), stratum))
     return slots
 
@@ -234,19 +271,18 @@ def fixed_slot(place: int, example: Example, draw: int, settings: TrainSettings)
 def batch_order(count: int, batch: int, step: int, seed: int) -> list[tuple[int, int]]:
     """The epoch and the index of each example of a step."""
     places = [divmod(position, count) for position in range(step * batch, (step + 1) * batch)]
-    return [(epoch, _permutation(count, seed, epoch)[place]) for epoch, place in places]
+    return [(epoch, int(_permutation(count, seed, epoch)[place])) for epoch, place in places]
 
 
 @functools.lru_cache(maxsize=2)
-def _permutation(count: int, seed: int, epoch: int) -> list[int]:
-    order: list[int] = torch.randperm(count, generator=generator(seed, "order", epoch)).tolist()
-    return order
+def _permutation(count: int, seed: int, epoch: int) -> Tensor:
+    return torch.randperm(count, generator=generator(seed, "order", epoch))
 
 
-def load_batch(project: Project, slots: Sequence[Slot]) -> Batch:
+def load_batch(slots: Sequence[Slot]) -> Batch:
     """Read the latents of these slots' examples and stack everything."""
     examples = [slot.example for slot in slots]
-    files = [load_file(project.root / e.file) for e in examples]
+    files = [load_file(e.file) for e in examples]
     members = [
         torch.stack([file[e.members[side]] for file, e in zip(files, examples, strict=True)]).float()
         for side in range(len(examples[0].members))

@@ -5,7 +5,6 @@ It looks at the last rows of the log and at nothing else, so a resumed run is wa
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -47,7 +46,7 @@ def _standing(rows: Sequence[dict[str, Any]], k: float) -> list[Alarm]:
                 "displacement",
                 f"over {WINDOW} steps the winners' error rose too, by {mean['winner_delta']:.2g} (the losers' by "
                 f"{mean['loser_delta']:.2g}): the model unlearns what both videos share",
-                "--safeguard 0, --anchor 0.1, a smaller --lr or larger --beta, or --similar-below",
+                "a smaller --lr, --anchor 10, --loss ipo, a larger --beta or --similar-below",
             )
         )
     if mean["pair_accuracy"] > 0.97 and mean["inside_median"] > 4:
@@ -59,15 +58,16 @@ def _standing(rows: Sequence[dict[str, Any]], k: float) -> list[Alarm]:
                 "fewer --steps or a smaller --lr; look whether one side is always a real or another model's video",
             )
         )
-    if mean["loss"] > 1.5 * math.log(2):
+    if mean["margin"] < -1:
         alarms.append(
             Alarm(
                 "divergence",
-                f"the loss is {mean['loss']:.2f} over {WINDOW} steps, where knowing nothing costs {math.log(2):.2f}",
+                f"over {WINDOW} steps the model went against the labels: the mean argument of the sigmoid is "
+                f"{mean['margin']:.2f}",
                 "a smaller --lr, a longer --warmup or a smaller --clip-norm",
             )
         )
     return alarms
 
 
-_NAMES = ("loss", "winner_delta", "loser_delta", "pair_accuracy", "inside_median")
+_NAMES = ("margin", "winner_delta", "loser_delta", "pair_accuracy", "inside_median")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import time
@@ -39,7 +40,9 @@ from densedpo.training.reference import ReferenceTable
 from densedpo.training.run import adapter_header, begin_run, finish_run
 from densedpo.training.settings import TrainSettings
 from densedpo.training.step import Engine, accumulate, validation_loss
+from densedpo.training.trackers import wanted
 
+MOST_VALIDATED = 256  # pairs, the first in id order: ids are hashes, so this is as good as a draw
 CHECKED = 8  # entries of the reference table, computed again at the start
 
 
@@ -64,12 +67,13 @@ def train(project: Project, model: VideoModel, settings: TrainSettings, name: st
         UserError: nothing to train on; the run exists with other settings or other data; an adapter to start from does
             not fit; the reference table has drifted; the loss is no number; the guard stops; the disk is full.
     """
+    wanted(settings)
     processes = Processes(next(model.denoiser.parameters()).device)
     with project.lock(f"train-{name}") if processes.first else nullcontext():
         dataset = load_dataset(project, model, settings)
         validation = load_dataset(project, model, settings, "validation") if settings.validate_every else None
         run = processes.first_first(lambda: begin_run(project, model, dataset, settings, name))
-        prompts = [example.prompt for each in (dataset, validation) if each for example in each.examples]
+        prompts = itertools.chain.from_iterable(each.prompts() for each in (dataset, validation) if each)
         processes.first_first(lambda: encode_prompts(project, model, prompts))
         with denoiser_to_train(model, settings) as parameters:
             optimiser = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
@@ -95,9 +99,7 @@ def train(project: Project, model: VideoModel, settings: TrainSettings, name: st
             processes.wait()
     used, computed = (engine.table.used, engine.table.computed) if engine.table else (0, 0)
     adapter = run / "adapter" / WEIGHTS
-    return TrainReport(
-        run, adapter, len(dataset.examples), settings.steps, seconds, log.alarms, computed, used - computed
-    )
+    return TrainReport(run, adapter, len(dataset), settings.steps, seconds, log.alarms, computed, used - computed)
 
 
 @contextmanager
@@ -131,7 +133,7 @@ def engine_for(
     frames_SF = torch.tensor(dataset.frames_SF, dtype=torch.float32)
     engine = Engine(project, model, settings, frames_SF, beta_mean, table, processes)
     if table is not None:
-        batch = load_batch(project, slots_of(dataset, 0, settings)[:CHECKED])
+        batch = load_batch(slots_of(dataset, 0, settings)[:CHECKED])
         table.check(model, batch.slots, engine.inputs(batch, engine.sigmas(batch)), 0.5 * beta_mean, settings)
     return engine
 
@@ -176,9 +178,10 @@ def _step(
 
 
 def _validate(engine: Engine, dataset: Dataset) -> float:
-    """The loss on the whole validation split; every pair has one fixed draw, spread evenly over the noise levels."""
-    count = len(dataset.examples)
-    slots = [Slot(i, e, ("validation", e.id), (i, count)) for i, e in enumerate(dataset.examples)]
+    """The loss on the validation split; every pair has one fixed draw, spread evenly over the noise levels."""
+    count = min(len(dataset), MOST_VALIDATED)
+    examples = dataset.examples(range(count))
+    slots = [Slot(i, e, ("validation", e.id), (i, count)) for i, e in enumerate(examples)]
     parts = chunks(slots, engine.settings.micro_batch or engine.settings.batch)
     return validation_loss(engine, [batch for part in parts for batch in engine.load(part)])
 

@@ -36,17 +36,17 @@ def precompute(
     if not 1 <= part <= parts:
         raise UserError(f"there is no part {part} of {parts}: the first is 1, the last {parts}")
     dataset = load_dataset(project, model, settings)
-    encode_prompts(project, model, (example.prompt for example in dataset.examples))
+    encode_prompts(project, model, dataset.prompts())
     with denoiser_to_train(model, settings):
         engine = engine_for(project, model, dataset, settings, Processes(torch.device("cpu")))
         assert engine.table is not None
-        total = (len(dataset.examples) * settings.reference_draws - part) // parts + 1
+        total = (len(dataset) * settings.reference_draws - part) // parts + 1
         batches = -(-total // settings.batch)
         for slots in track(batched(_slots(dataset, settings, part, parts), settings.batch), batches, "reference"):
             missing = [slot for slot, entry in zip(slots, engine.table.read(slots), strict=True) if entry is None]
             engine.table.used += len(slots) - len(missing)
             if missing:
-                batch = load_batch(project, missing)
+                batch = load_batch(missing)
                 with memory_is_clear("a batch of reference forwards"):
                     engine.reference(batch, engine.inputs(batch, engine.sigmas(batch)))
     return engine.table.computed, engine.table.used
@@ -54,6 +54,7 @@ def precompute(
 
 def _slots(dataset: Dataset, settings: TrainSettings, part: int, parts: int) -> Iterator[Slot]:
     draws = settings.reference_draws or 1
-    for number in range(part - 1, len(dataset.examples) * draws, parts):
-        draw, index = divmod(number, len(dataset.examples))
-        yield fixed_slot(number, dataset.examples[index], draw, settings)
+    for numbers in batched(range(part - 1, len(dataset) * draws, parts), settings.batch):
+        examples = dataset.examples([number % len(dataset) for number in numbers])
+        for number, example in zip(numbers, examples, strict=True):
+            yield fixed_slot(number, example, number // len(dataset), settings)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -138,7 +137,7 @@ class ReferenceTable:
 
 
 def _entry(slot: Slot) -> str:
-    return f"{'/'.join(map(str, slot.key))}/{Path(slot.example.file).stem}"
+    return f"{'/'.join(map(str, slot.key))}/{slot.example.file.stem}"
 
 
 def _unpack(blob: bytes, slot: Slot) -> Tensor:

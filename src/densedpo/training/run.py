@@ -28,7 +28,7 @@ def begin_run(project: Project, model: VideoModel, dataset: Dataset, settings: T
             another autoencoder.
     """
     check_frame_rate(model, project.settings.fps)
-    foreign = sum(example.vae_hash != model.vae_hash for example in dataset.examples)
+    foreign = dataset.foreign_latents
     if foreign:
         raise UserError(
             f"the latents of {foreign} pairs in {project.root} were made by another autoencoder than that of "
@@ -74,10 +74,10 @@ def _facts(project: Project, model: VideoModel, dataset: Dataset, settings: Trai
         "beta": settings.beta,
         "beta_mean": beta_mean,
         "effective_k": 0.5 * beta_mean,  # -log sigmoid(-k Delta), errors as means over channels, height, width
-        "dataset": dataset.fingerprint(),
-        "pairs": len(dataset.examples),
+        "dataset": dataset.fingerprint,
+        "pairs": len(dataset),
         "left_out": dataset.left_out,
-        "pairs_of_other_weights": dataset.foreign(model),
+        "pairs_of_other_weights": dataset.foreign,
         **{name: file_digest(path / WEIGHTS) for name, path in adapters.items() if path and (path / WEIGHTS).exists()},
         "versions": versions(),
     }

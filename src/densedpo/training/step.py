@@ -41,7 +41,7 @@ class Engine:
     def load(self, slots: Sequence[Slot]) -> list[Batch]:
         """The latents of this process's part of the slots, a micro-batch each."""
         own = self.processes.part(slots)
-        return [load_batch(self.project, part) for part in chunks(own, self.settings.micro_batch or len(slots))]
+        return [load_batch(part) for part in chunks(own, self.settings.micro_batch or len(slots))]
 
     def inputs(self, batch: Batch, sigma_B: Tensor) -> Inputs:
         """What the denoiser is given for a batch."""
