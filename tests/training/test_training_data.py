@@ -106,6 +106,19 @@ def test_only_the_chosen_annotators_count(project: Project) -> None:
     assert examples(dataset(project, annotators=("ann",)))[0].sign_S[0] == 1
 
 
+def test_how_many_labels_become_one_is_a_setting(project: Project) -> None:
+    """Two machines outvote a person; a person overrides them; without a clear majority there is no label."""
+    pair = plant_pair(project, 0)
+    give_labels(project, pair, "a", "a", segment_seconds=QUARTER, annotator="ann")
+    for name in ("m1", "m2"):
+        give_labels(project, pair, "b", "b", segment_seconds=QUARTER, annotator=name, annotator_kind="vlm")
+    assert examples(dataset(project))[0].sign_S[0] == -1
+    assert examples(dataset(project, humans_override=True))[0].sign_S[0] == 1
+    assert examples(dataset(project, consensus="dawid-skene"))[0].sign_S[0] == -1
+    with pytest.raises(UserError, match="1 unlabelled"):
+        dataset(project, minimum_confidence=0.7)
+
+
 def test_nothing_to_train_on_names_the_reasons_with_their_counts(project: Project) -> None:
     with pytest.raises(
         UserError, match="has nothing to train dense on: it has no guided pairs of the train split; make and label more"

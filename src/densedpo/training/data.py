@@ -29,6 +29,7 @@ from densedpo.store.opinions import Opinions, opinions, pair_columns
 from densedpo.store.project import BATCH, Project
 from densedpo.store.schema import Clip, Pair, Split
 from densedpo.store.segments import Segment, latent_weights, segment_grid
+from densedpo.store.voters import measured
 from densedpo.training.settings import TrainSettings
 
 
@@ -203,7 +204,15 @@ def _choose_clips(chosen: Chosen, project: Project, model: VideoModel, segments:
 def _choose_pairs(
     chosen: Chosen, project: Project, mode: str, segments: Sequence[Segment], settings: TrainSettings, split: Split
 ) -> None:
-    policy = ConsensusPolicy(annotators=settings.annotators, confidence_weights=settings.confidence_weights)
+    policy = ConsensusPolicy(
+        annotators=settings.annotators,
+        confidence_weights=settings.confidence_weights,
+        method=settings.consensus,
+        humans_override=settings.humans_override,
+        minimum_confidence=settings.minimum_confidence,
+    )
+    if policy.method != "majority":
+        policy = measured(policy, project.labels())
     for rows in pair_columns(project, ("latents", "vae_hash", "model_hash", "eta"), split, mode):
         said = opinions(project, [row[0] for row in rows], segments, project.settings.segment_seconds, policy)
         latents_P = np.array([row[1] is not None for row in rows])

@@ -119,6 +119,15 @@ class TrainSettings(Settings):
     annotators: tuple[str, ...] | None = Field(
         default=None, description="Whose labels count; everybody's if not given."
     )
+    consensus: Literal["majority", "weighted", "dawid-skene"] = Field(
+        default="majority",
+        description="How many labels become one: most votes, votes weighted by each annotator's measured accuracy, or "
+        "the most probable answer by Dawid and Skene's model.",
+    )
+    humans_override: bool = Field(default=False, description="Where a person has an opinion, machines have none.")
+    minimum_confidence: float = Field(
+        default=0.0, ge=0, le=1, description="Share of votes, or probability, below which a segment is unlabelled."
+    )
     confidence_weights: bool = Field(
         default=False, description="Weigh labels by the annotators' agreement and confidence."
     )
