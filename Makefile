@@ -8,16 +8,16 @@ INSTALLED := .venv/.installed
 export OMP_NUM_THREADS ?= 2
 export TOKENIZERS_PARALLELISM := false
 
-.PHONY: demo test check-long lint docs browser
+.PHONY: demo test check-long lint docs browser postgres
 .DEFAULT_GOAL := test
 
 demo: $(INSTALLED) ## the whole loop on the embedded tiny world; writes demo/report/index.html
 	$(BIN)/densedpo demo --out demo
 
-test: $(INSTALLED) browser ## the fast checks
+test: $(INSTALLED) browser postgres ## the fast checks
 	@$(BIN)/python -m pytest -m 'not long'
 
-check-long: $(INSTALLED) browser ## everything, also what takes minutes
+check-long: $(INSTALLED) browser postgres ## everything, also what takes minutes
 	@$(BIN)/python -m pytest
 
 lint: $(INSTALLED)
@@ -40,4 +40,13 @@ browser: # the report is checked in a real browser
 	else \
 		echo "Chromium is missing, so the browser tests will be skipped. To have them run, install the package"; \
 		echo "'chromium' (Debian: sudo apt-get install chromium) and run make again."; \
+	fi
+
+postgres: # the store is tested on a PostgreSQL server too, which the tests start themselves
+	@if command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1; then :; \
+	elif command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends postgresql; \
+	else \
+		echo "PostgreSQL is missing, so its tests will be skipped. To have them run, install the package"; \
+		echo "'postgresql' (Debian: sudo apt-get install postgresql) and run make again."; \
 	fi

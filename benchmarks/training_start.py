@@ -84,7 +84,7 @@ def measure(root: Path) -> None:
     seconds, worked = time.perf_counter() - began, time.process_time() - worked
     grown = peak() - before
     print(
-        f"{len(dataset):9,} pairs: {seconds:6.1f} s to the first batch ({worked:.1f} s of CPU), {grown:6.0f} MiB more at most",
+        f"{len(dataset):9,} pairs: {seconds:6.1f} s to the first batch ({worked:.1f} s of CPU), {grown:6.0f} MiB more",
         flush=True,
     )
 

@@ -2,9 +2,10 @@
 
     python scripts/train_tinyworld.py all --out build/tinyworld --to src/densedpo/tinyworld/model
 
-Four stages, each also to be run alone: `vae` (the autoencoder), `decoder` (its decoder alone, further), `denoiser` (text
-encoder and denoiser on the latents), `export` (the model folder). Every stage is resumable: stopped at any moment and run again with the same arguments, it
-goes on from its last checkpoint, bit for bit. Batches are pure functions of (seed, step).
+Four stages, each also to be run alone: `vae` (the autoencoder), `decoder` (its decoder alone, further), `denoiser`
+(text encoder and denoiser on the latents), `export` (the model folder). Every stage is resumable: stopped at any moment
+and run again with the same arguments, it goes on from its last checkpoint, bit for bit. Batches are pure functions of
+(seed, step).
 """
 
 from __future__ import annotations

@@ -14,8 +14,8 @@ FLOORS = (
     {"errors", "config", "files", "progress", "chunks"},
     {"store", "video", "stats"},
     {"tinyworld", "judges", "diffusion"},
-    {"losses", "models"},
-    {"ingest", "pairs", "labels", "annotate", "training", "evaluation", "export", "report"},
+    {"losses", "metrics", "models"},
+    {"ingest", "pairs", "labels", "agreement", "annotate", "training", "evaluation", "export", "report"},
     {"cli", "demo", "doctor", "gates", "plan", "__main__"},
 )
 FLOOR = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
@@ -24,13 +24,15 @@ SIDEWAYS = {
     ("config", "errors"),
     ("files", "errors"),
     ("judges", "tinyworld"),
+    ("store", "stats"),  # who is how reliable needs the statistics of annotators
     ("cli", "demo"),
     ("cli", "doctor"),
     ("cli", "gates"),
     ("cli", "plan"),
     ("__main__", "cli"),
 }
-LIGHT = ("store", "video", "stats", "labels", "ingest", "annotate")  # what annotators need installs without torch
+# What annotators need installs without torch.
+LIGHT = ("store", "video", "stats", "labels", "ingest", "annotate", "agreement")
 
 
 def imported_modules(file: Path, package: Path) -> Iterator[tuple[int, str]]:

@@ -21,7 +21,12 @@ from densedpo.plan.meta import FAMILIES, load_meta
 from densedpo.plan.settings import PlanSettings
 
 SMALL = {"frames": 9, "width": 32, "height": 32, "rank": 4, "batch": 2, "precision": "float32"}
-NO_PLANS_YET = {"HunyuanVideo15Pipeline"}  # its network looks at values, of which there are none
+NO_PLANS_YET = {
+    "HunyuanVideo15Pipeline",
+    "CogVideoXImageToVideoPipeline",
+    "SkyReelsV2Pipeline",
+    "WanImageToVideoPipeline",
+}  # its network looks at values, of which there are none
 # What the names say, in billions; makers round generously.
 NAMED = {
     "wan2.1-1.3b": 1.3,

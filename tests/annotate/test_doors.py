@@ -19,6 +19,7 @@ from densedpo.store.project import Project
 
 API = (
     ("POST", "/api/next"),
+    ("GET", "/api/ahead"),
     ("GET", "/api/progress"),
     ("GET", "/api/assignments/x"),
     ("POST", "/api/assignments/x/finish"),
@@ -26,18 +27,32 @@ API = (
     ("POST", "/api/answers"),
     ("GET", "/media/x/pair"),
     ("GET", "/media/x/real"),
+    ("GET", "/guideline"),
+    ("GET", "/guideline/0"),
+)
+REVIEWERS = (
+    ("GET", "/review"),
+    ("POST", "/api/review/next"),
+    ("GET", "/api/review/ahead"),
+    ("GET", "/api/review/progress"),
 )
 LEADS = (
+    ("GET", "/lead"),
+    ("GET", "/api/dashboard"),
+    ("POST", "/api/gold/settled"),
     ("GET", "/people"),
     ("GET", "/api/people"),
     ("POST", "/api/people"),
     ("POST", "/api/people/x/invite"),
     ("POST", "/api/people/x/state"),
+    ("POST", "/api/people/x/labels"),
+    ("POST", "/api/people/x/erase"),
 )
 NOBODYS = "0" * 32
 BODIES: dict[str, Any] = {
     "/api/people": {"name": "Eve", "role": "lead"},
     "/api/people/x/state": {"state": "retired"},
+    "/api/people/x/labels": {"aside": True},
     "/api/answers": answer({"id": NOBODYS}),
 }
 
@@ -72,21 +87,32 @@ def ask(client: TestClient, method: str, path: str, **changes: Any) -> Any:
 
 def test_these_tables_hold_every_route(project: Project) -> None:
     app = create_app(project, AnnotateSettings(tokens=True))
-    paths = {path for _, path in (*API, *LEADS)}
-    schema = {path.replace("{id}", "x") for path in app.openapi()["paths"]}
+    paths = {path for _, path in (*API, *REVIEWERS, *LEADS)}
+    schema = {path.replace("{id}", "x").replace("{number}", "0") for path in app.openapi()["paths"]}
     assert schema == paths | {"/", "/join/{token}", "/leave"}
 
 
-@pytest.mark.parametrize(("method", "path"), [*API, *LEADS])
+@pytest.mark.parametrize(("method", "path"), [*API, *REVIEWERS, *LEADS])
 def test_a_stranger_gets_nothing(stranger: TestClient, method: str, path: str) -> None:
     assert ask(stranger, method, path).status_code == 401
     forged = {"cookie": f"{COOKIE}={'x' * 43}"}
     assert ask(stranger, method, path, headers=forged).status_code == 401
 
 
-@pytest.mark.parametrize(("method", "path"), LEADS)
-def test_an_annotator_cannot_do_what_leads_do(ann: TestClient, method: str, path: str) -> None:
+@pytest.mark.parametrize(("method", "path"), [*REVIEWERS, *LEADS])
+def test_an_annotator_cannot_do_what_reviewers_and_leads_do(ann: TestClient, method: str, path: str) -> None:
     assert ask(ann, method, path).status_code == 403
+
+
+def test_a_reviewer_cannot_do_what_leads_do(project: Project) -> None:
+    with client_of(project, person(project, "reviewer", "Rea")[1], tokens=True) as rea:
+        assert [ask(rea, *route).status_code for route in LEADS] == [403] * len(LEADS)
+        assert [ask(rea, *route).status_code for route in REVIEWERS] == [200] * len(REVIEWERS)
+
+
+@pytest.mark.parametrize("number", ["-1", "0", "1", "9" * 30, "x", "..", "%2e%2e", "0.png"])
+def test_the_guideline_serves_only_what_it_shows(ann: TestClient, number: str) -> None:
+    assert ann.get(f"/guideline/{number}").status_code in (200, 307, 404, 422)
 
 
 def test_nobody_reaches_into_anothers_queue(project: Project, ann: TestClient, lead: TestClient) -> None:

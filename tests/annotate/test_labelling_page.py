@@ -2,47 +2,18 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 from annotate_browser import READ, WATCH, served
+from annotate_pages import PIXEL, QUICK, SHAPE, press, ready
 from annotate_projects import HOSTILE, all_labels, make_project
 from playwright.sync_api import Browser, Page, expect
 
 from densedpo.store import people
 from densedpo.store.project import Project
-
-HARMLESS = ("willReadFrequently", "ERR_ABORTED", "ERR_FAILED", "Failed to fetch")  # the tests' own doing
-SHAPE = {"frames": 41, "fps": 8.0}  # five segments
-QUICK = {"frames": 49, "fps": 24.0, "segment_seconds": 0.5}  # four segments
-
-
-@pytest.fixture
-def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """Opens a page at 1280x720; afterwards nothing may have complained, popped up, or asked another host."""
-    trouble: list[str] = []
-    opened = []
-
-    def open_page(url: str, **options: Any) -> Page:
-        page = browser.new_page(viewport={"width": 1280, "height": 720}, **options)
-        host = urlsplit(url).netloc
-        opened.append(page)
-        page.on("console", lambda said: trouble.append(said.text) if said.type in ("error", "warning") else None)
-        page.on("pageerror", lambda error: trouble.append(str(error)))
-        page.on("dialog", lambda dialog: trouble.append(f"dialog: {dialog.message}"))
-        page.on(
-            "request", lambda asked: trouble.append(asked.url) if urlsplit(asked.url).netloc not in (host, "") else None
-        )
-        page.goto(url)
-        return page
-
-    yield open_page
-    for page in opened:
-        page.close()
-    assert [line for line in trouble if not any(word in line for word in HARMLESS)] == []
 
 
 def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
@@ -52,16 +23,6 @@ def until(condition: Callable[[], Any], seconds: float = 60) -> Any:
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.05)
     return found
-
-
-def ready(page: Page) -> None:
-    expect(page.locator("#frame")).not_to_be_empty(timeout=60_000)
-
-
-def press(page: Page, *keys: str) -> int:
-    for key in keys:
-        page.keyboard.press(key)
-    return len(keys)
 
 
 def painted_frames(page: Page, count: int) -> list[list[int]]:
@@ -207,9 +168,7 @@ def test_a_reload_in_the_middle_loses_nothing(visit: Callable[..., Page], tmp_pa
 
 def test_views_show_what_they_say(visit: Callable[..., Page], tmp_path: Path) -> None:
     project = make_project(tmp_path / "project", **QUICK)
-    colour = (
-        "([id, x, y]) => [...document.querySelector(id).getContext('2d').getImageData(x, y, 1, 1).data].slice(0, 3)"
-    )
+    colour = PIXEL
     with served(project, show_real=True) as url:
         page = visit(url)
         ready(page)

@@ -21,7 +21,7 @@ class OracleModel:
     def predict(self, noisy: Tensor, sigma_B: Tensor, conditioning: Conditioning) -> Tensor:
         self.calls.append(sigma_B.tolist())
         clean = self.clips[conditioning.tensors["clip"]]
-        return (noisy - clean) / sigma_B.view(-1, 1, 1, 1, 1)  # eps - x, as noisy = x + sigma (eps - x)
+        return (noisy - clean) / sigma_B.view(-1, 1, 1, 1, 1).to(noisy)  # eps - x, as noisy = x + sigma (eps - x)
 
 
 def towards(*clips: int) -> Conditioning:

@@ -25,8 +25,9 @@ def test_evaluate(
     command += ["--seeds-per-prompt", "1", "--json"]
     assert cli.run(command) == 0
     lines = told(capsys)
-    assert "base, dense on 2 prompts; 4 videos made, 0 were there" in lines[0]
-    assert lines[1].startswith("  base: visual_quality 0.")
+    assert "base, dense on 2 prompts; 4 videos made, 0 were there, 4 scored" in lines[0]
+    assert lines[1].startswith("  base: ") and "visual_quality 0." in lines[1]
+    assert any(line.startswith("  not run: vbench_subject_consistency: needs DINO ViT-B/16") for line in lines)
     assert json.loads(lines[-1])["contestants"] == ["base", "dense"]
     give_adapter("dense", 0.4)
     assert cli.run(command) == 0

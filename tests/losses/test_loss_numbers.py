@@ -57,6 +57,12 @@ def test_dense_one_sigmoid_a_segment_over_the_mean_of_its_frames() -> None:
     check(output, soft(-1 / 6) + 0.4 * soft(5 / 6), 1.4, [1 / 6, -5 / 6])
 
 
+def test_a_segment_without_a_counted_frame_costs_nothing() -> None:
+    frames_SF = doubles([0, 0, 0], [1, 1, 1])  # its only frame is given, and left out
+    output = dense_dpo_segment(ERRORS, doubles([1, -1]), doubles([1, 1]), frames_SF, BETA)
+    check(output, soft(0.5), 1, [0, -0.5])  # mean gap (-0.2 + 0.3 - 0.4) / 3 = -0.1, b better
+
+
 @pytest.mark.parametrize(("sign", "inside"), [(1.0, 0.5), (-1.0, -0.5)])
 def test_flow_dpo_on_the_mean_over_frames(sign: float, inside: float) -> None:
     # mean gap = (-0.2 + 0.3 - 0.4) / 3 = -0.1; times -5 = 0.5

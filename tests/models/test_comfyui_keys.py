@@ -35,6 +35,13 @@ NETWORKS: dict[str, tuple[Build, Sequence[str], Sequence[str]]] = {
         ["blocks."],
         [""],
     ),
+    "WanImageToVideoPipeline": (
+        lambda: WanTransformer3DModel(
+            num_attention_heads=40, ffn_dim=13824, num_layers=1, image_dim=1280, added_kv_proj_dim=5120
+        ),
+        ["blocks."],
+        [""],
+    ),
     "CogVideoXPipeline": (
         lambda: CogVideoXTransformer3DModel(
             num_attention_heads=48, num_layers=1, use_rotary_positional_embeddings=True
@@ -135,6 +142,7 @@ def test_a_fused_layer_changes_by_what_its_parts_change_by(
 
 CONVERTERS = {
     "WanPipeline": diffusers_converters._convert_non_diffusers_wan_lora_to_diffusers,
+    "WanImageToVideoPipeline": diffusers_converters._convert_non_diffusers_wan_lora_to_diffusers,
     "LTXPipeline": diffusers_converters._convert_non_diffusers_ltxv_lora_to_diffusers,
     "HunyuanVideoPipeline": diffusers_converters._convert_hunyuan_video_lora_to_diffusers,
     "HunyuanVideo15Pipeline": diffusers_converters._convert_hunyuan_video_lora_to_diffusers,

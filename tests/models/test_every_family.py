@@ -14,6 +14,7 @@ from tiny_hunyuan_video import random_hunyuan_video
 from tiny_hunyuan_video15 import random_hunyuan_video15
 from tiny_ltx import random_ltx
 from tiny_mochi import random_mochi
+from tiny_skyreels_v2 import random_skyreels_v2
 from tiny_wan22 import random_a14b, random_ti2v
 
 from densedpo.models.load import families, load_model
@@ -36,11 +37,14 @@ BUILDERS: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "mochi": ("mochi", random_mochi),
     "hunyuan-video": ("hunyuan_video", random_hunyuan_video),
     "hunyuan-video-1.5": ("hunyuan_video15", random_hunyuan_video15),
+    "skyreels-v2": ("skyreels_v2", random_skyreels_v2),
 }
+# These animate a clip's first frame: see test_first_frame_pairs.py.
+FROM_A_FIRST_FRAME = {"wan_image", "cogvideox_image"}
 
 
 def test_every_family_is_here() -> None:
-    assert {module for module, _ in BUILDERS.values()} == {
+    assert {module for module, _ in BUILDERS.values()} | FROM_A_FIRST_FRAME == {
         module.__name__.rpartition(".")[2] for module in families().values()
     }
 

@@ -37,9 +37,10 @@ def close(ours: Tensor, theirs: Tensor) -> None:
     assert (ours - theirs).abs().max() <= 1e-5 * theirs.abs().max()
 
 
+@pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("frames", [1, 5, 17])
-def test_whole_clips_equal_streamed_ones(vae: AutoencoderKLWan, frames: int) -> None:
-    video = clips(vae, frames)
+def test_whole_clips_equal_streamed_ones(vae: AutoencoderKLWan, frames: int, count: int) -> None:
+    video = clips(vae, frames, count)
     latents, decoded = streamed(vae, video)
     assert clips_at_once(vae, *video.shape[2:]) >= 2
     close(encode_clips(vae, video), latents)
@@ -61,6 +62,7 @@ def test_the_streaming_form_gives_the_same_bits_before_and_after(vae: Autoencode
 def test_a_batch_is_cut_into_as_many_clips_as_fit(vae: AutoencoderKLWan, monkeypatch: pytest.MonkeyPatch) -> None:
     video = clips(vae, 5, count=3)
     latents, decoded = streamed(vae, video)
+    monkeypatch.setattr(wan_vae, "MOST_AT_ONCE", 10**6)
     one = GIB // clips_at_once(vae, *video.shape[2:])
     monkeypatch.setattr(wan_vae, "WHOLE_CLIP_BYTES", 2.2 * one)
     assert clips_at_once(vae, *video.shape[2:]) == 2
@@ -70,6 +72,10 @@ def test_a_batch_is_cut_into_as_many_clips_as_fit(vae: AutoencoderKLWan, monkeyp
     hook.remove()
     assert passes == [2, 1]
     close(encode_clips(vae, video), latents)
+
+
+def test_many_tiny_clips_are_not_decoded_all_at_once(vae: AutoencoderKLWan) -> None:
+    assert clips_at_once(vae, 1, 32, 32) == 8
 
 
 def no_room(vae: AutoencoderKLWan, monkeypatch: pytest.MonkeyPatch) -> None:

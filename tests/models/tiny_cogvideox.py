@@ -88,11 +88,11 @@ def _tokenizer() -> T5Tokenizer:
     return T5Tokenizer(vocab=pieces, extra_ids=0, model_max_length=TEXT_LENGTH)
 
 
-def _transformer(**kind: Any) -> CogVideoXTransformer3DModel:
+def _transformer(images: bool = False, **kind: Any) -> CogVideoXTransformer3DModel:
     return CogVideoXTransformer3DModel(
         num_attention_heads=2,
         attention_head_dim=16,
-        in_channels=CHANNELS,
+        in_channels=CHANNELS * (2 if images else 1),
         out_channels=CHANNELS,
         time_embed_dim=16,
         text_embed_dim=TEXT_WIDTH,

@@ -96,6 +96,15 @@ def test_a_pair_made_in_a_batch_is_the_pair_made_alone(project: Project, model: 
     assert (together.latents_a - together.latents_b).abs().max() > 0.1
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers, of torch
+@pytest.mark.parametrize("sampler", ["unipc", "dpm++"])
+def test_so_it_is_with_every_sampler(project: Project, model: WanModel, sampler: str) -> None:
+    together, euler = generate(project, model, slice(0, 3), sampler=sampler), generate(project, model, slice(0, 3))
+    alone = generate(project, model, slice(2, 3), sampler=sampler)
+    assert (together.latents_b[2] - alone.latents_b[0]).abs().max() <= 1e-5 * alone.latents_b.abs().max()
+    assert (together.latents_b - euler.latents_b).abs().max() > 1e-3
+
+
 def test_each_clip_keeps_its_own_prompt(project: Project, model: WanModel, monkeypatch: pytest.MonkeyPatch) -> None:
     """Members are all a, then all b; the prompts must follow that order."""
     given: list[Tensor] = []

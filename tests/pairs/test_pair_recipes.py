@@ -72,6 +72,22 @@ def test_what_is_not_given_is_the_models_own_and_is_written_down(clips: list[Cli
     assert (given["steps"], given["guidance"], given["negative_prompt"]) == (9, 0.0, "blurred")
 
 
+def test_the_default_recipe_is_what_it_has_always_been(clips: list[Clip], model: WanModel) -> None:
+    """Its hash is the pair's id: a key more would make every pair anew."""
+    first = recipes(clips, model)[0]
+    size = {"frames", "fps", "width", "height"}
+    made = {"mode", "model", "vae", "sampler", "steps", "guidance", "negative_prompt", "prompt", "clip"}
+    assert first.keys() == size | made | {"seed_a", "seed_b", "eta", "eta_unit", "eta_step_fraction"}
+    assert recipes(clips, model, sampler="official")[0] == first  # this checkpoint's own sampler is Euler
+
+
+def test_another_sampler_draws_the_same_but_makes_another_pair(clips: list[Clip], model: WanModel) -> None:
+    euler, unipc = recipes(clips, model)[0], recipes(clips, model, sampler="unipc")[0]
+    assert {key for key in euler if euler[key] != unipc[key]} <= {"sampler", "eta_step_fraction"}
+    assert recipe_id(euler) != recipe_id(unipc)
+    assert schedule(unipc, model)[0].item() == pytest.approx(unipc["eta"])
+
+
 def test_eta_as_a_share_of_the_steps_is_the_sigma_where_they_begin(clips: list[Clip], model: WanModel) -> None:
     recipe = recipes(clips, model, steps=10, eta_unit="step_fraction", eta_low=0.7, eta_high=0.7)[0]
     assert recipe["eta"] == model.sigmas(10)[3].item()

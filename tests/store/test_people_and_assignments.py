@@ -180,7 +180,7 @@ def test_the_order_shown_is_drawn_by_the_seed_and_turned_for_the_second_person()
 
 def test_an_older_database_gets_the_new_tables(project: Project, tmp_path: Path) -> None:
     with db.connect(project.root, None).begin() as connection:
-        for table in ("assignment", "login", "person"):
+        for table in ("gold", "judgement", "assignment", "login", "person"):
             connection.exec_driver_sql(f"DROP TABLE {table}")
         connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
     again = Project.open(project.root)

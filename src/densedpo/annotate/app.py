@@ -10,24 +10,34 @@ from fastapi.exceptions import RequestValidationError
 from starlette.responses import JSONResponse, Response
 from starlette.staticfiles import StaticFiles
 
-from densedpo.annotate import lead, pages, routes
-from densedpo.annotate.labelling import Labelling, RefusedError
+from densedpo.annotate import dashboard, lead, pages, routes
+from densedpo.annotate.guideline import read_guideline
+from densedpo.annotate.labelling import Labelling
 from densedpo.annotate.security import Guard
 from densedpo.annotate.session import person_alone
 from densedpo.annotate.settings import AnnotateSettings
+from densedpo.annotate.tasks import RefusedError
 from densedpo.errors import UserError
+from densedpo.store.gold import add_gold, read_gold
 from densedpo.store.project import Project
 
 log = logging.getLogger(__name__)
 
 
 def create_app(project: Project, settings: AnnotateSettings) -> FastAPI:
-    """The annotation application on a project. Raises UserError if the settings would let strangers in."""
+    """The annotation application on a project. The gold answers that the settings name are taken in.
+
+    Raises UserError if the settings would let strangers in, or name a file that cannot be used.
+    """
     settings.check_host()
+    if settings.gold is not None:
+        add_gold(project, read_gold(project, settings.gold))
     app = FastAPI(title="densedpo annotate", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.labelling = Labelling(project, settings)
+    app.state.guideline = read_guideline(settings.guideline)
+    app.state.desk = dashboard.Desk(app.state.labelling)
     app.state.alone = None if settings.tokens else person_alone(project)
-    for router in (pages.router, routes.router, lead.router):
+    for router in (pages.router, routes.router, lead.router, dashboard.router):
         app.include_router(router)
     app.mount("/static", _Static(directory=pages.HERE / "static"))
     app.add_middleware(Guard, local_only=not settings.tokens)

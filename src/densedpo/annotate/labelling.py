@@ -1,4 +1,4 @@
-"""From pairs to questions, and from answers to labels.
+"""From assignments to questions, and from answers to labels.
 
 A page speaks of left and right only; a and b are known here. Answers become labels by way of the store, whose ids make
 saving safe: the same answer sent twice is one label, and of two answers to one question that both want to replace the
@@ -7,88 +7,37 @@ same label (two tabs, say) the second is refused, not stored beside the first.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from typing import Literal
+import datetime
+import functools
+from collections.abc import Iterator, Sequence
 
-from pydantic import BaseModel, ConfigDict, Field
-
+from densedpo.annotate.handing_out import HandingOut
 from densedpo.annotate.media import PlayerMedia
 from densedpo.annotate.settings import AnnotateSettings
+from densedpo.annotate.tasks import (
+    Answer,
+    AnswerView,
+    Choice,
+    OpinionView,
+    Practice,
+    Question,
+    RefusedError,
+    SegmentView,
+    Task,
+)
 from densedpo.errors import UserError
 from densedpo.store import assignments as store
+from densedpo.store.answers import PAGE, WITHDRAWN, asked_aspect, is_withdrawn, opinions, stored_aspect
 from densedpo.store.assignments import Assignment
-from densedpo.store.people import utc_in
+from densedpo.store.gold import gold_pairs
+from densedpo.store.people import Person, utc_in
 from densedpo.store.project import Project
+from densedpo.store.review import disputed_questions, settle
 from densedpo.store.schema import Clip, Label, Pair
-from densedpo.store.segments import segment_grid
+from densedpo.store.segments import Segment, segment_grid
 from densedpo.video.player import STRIP, numbered_layout
 
-Choice = Literal["left", "right", "tie", "skip"]
-Question = tuple[int | None, str]  # segment (None: the whole video) and aspect
-
-ID = "^[0-9a-f]{32}$"
-WITHDRAWN = "[withdrawn]"  # comment of the skip that takes an answer back and puts none in its place
-VERSION = "annotate-1"  # annotator_version of labels: what the page shows and asks
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class SegmentView(_Strict):
-    """Pixel frames `first` up to, not including, `end`."""
-
-    first: int
-    end: int
-
-
-class AnswerView(_Strict):
-    """An answer that stands; `id` is what the next answer to its question must replace. No choice: it was withdrawn."""
-
-    id: str
-    segment: int | None
-    aspect: str
-    choice: Choice | None
-    comment: str
-
-
-class Task(_Strict):
-    """All that a page needs to show one pair and ask about it. Nothing in it depends on which member is a."""
-
-    id: str
-    prompt: str
-    fps: float
-    frames: int
-    width: int
-    height: int
-    strip: int
-    swap: bool
-    real: bool
-    segments: list[SegmentView]
-    questions: list[tuple[int | None, str]]
-    answers: list[AnswerView]
-    minimum_seconds: float
-
-
-class Answer(_Strict):
-    """What a person says to one question. `replaces` is the id of their answer until now; no choice withdraws it."""
-
-    assignment: str = Field(pattern=ID)
-    segment: int | None = Field(ge=0)
-    aspect: str = Field(max_length=64)
-    choice: Choice | None
-    comment: str = Field("", max_length=2000)
-    milliseconds: int = Field(ge=0, le=86_400_000)
-    replaces: str | None = Field(None, pattern=ID)
-
-
-class RefusedError(Exception):
-    """An answer or a wish that cannot be granted; the message is for the person at the page."""
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
+CHANGED = "this was changed elsewhere; here is what is stored now"
 
 
 class Labelling:
@@ -97,44 +46,18 @@ class Labelling:
     def __init__(self, project: Project, settings: AnnotateSettings) -> None:
         self.project, self.settings, self.queue = project, settings, settings.queue
         self.media = PlayerMedia(project, settings.seed)
-        self._unplayable: set[str] = set()
-        self._guard = threading.Lock()
+        self.handing_out = HandingOut(project, settings, self.media)
+        self._find_pair = functools.lru_cache(maxsize=1024)(functools.partial(_known_pair, project))
 
-    def next_task(self, person: str) -> Task | None:
+    def next_task(self, person: Person, review: bool = False) -> Task | None:
         """The person's open pair, or the next one; None when there is none left for them."""
-        assignment = store.resume(self.project, person, self.queue)
-        while assignment is None:
-            pair = self._candidate(person)
-            if pair is None:
-                return None
-            if seen := self._seen(pair):
-                assignment = store.take(self.project, pair.id, person, seen, self.queue)
-        return self.task(assignment)
-
-    def prepare(self, person: str) -> None:
-        """Render the pair that this person is likely to get next."""
-        pair = self._candidate(person)
-        if pair is not None:
-            self._seen(pair)
-
-    def _candidate(self, person: str) -> Pair | None:
-        candidates = store.next_pairs(self.project, person, self.queue, 1 + len(self._unplayable))
-        return next((pair for pair in candidates if pair.id not in self._unplayable), None)
-
-    def _seen(self, pair: Pair) -> str | None:
-        """The digest of the pair's rendered file; None, and a line in the audit log, if it cannot be rendered."""
-        try:
-            return self.media.seen(pair)
-        except UserError as error:
-            with self._guard:
-                self._unplayable.add(pair.id)
-            self.project.record("annotate-unplayable", pair=pair.id, reason=str(error))
-            return None
+        assignment = self.handing_out.next(person, review)
+        return self.task(assignment) if assignment else None
 
     def task(self, assignment: Assignment) -> Task:
         """The assignment as its page needs it."""
         pair = self.pair_of(assignment)
-        grid = segment_grid(pair.frames, pair.fps, self.project.settings.segment_seconds)
+        grid = self._grid(pair)
         layout = numbered_layout(pair.width, pair.height)
         return Task(
             id=assignment.id,
@@ -147,16 +70,16 @@ class Labelling:
             swap=self.media.a_first(pair) != (assignment.order_shown == "ab"),
             real=self.settings.show_real and pair.clip is not None,
             segments=[SegmentView(first=segment.first_frame, end=segment.end_frame) for segment in grid],
-            questions=list(self._questions(len(grid))),
-            answers=[_view(label, assignment) for label in self._standing(assignment)],
-            minimum_seconds=self.settings.minimum_seconds,
+            questions=self._questions(assignment, grid),
+            answers=[_view(label, assignment) for label in self.standing(assignment)],
+            minimum_seconds=self._minimum(assignment),
+            practice=self._practice(assignment),
+            opinions=self._opinions(assignment),
         )
 
     def pair_of(self, assignment: Assignment) -> Pair:
-        """The pair that an assignment is about."""
-        pair = store.find_pair(self.project, assignment.pair)
-        assert pair is not None, "an assignment refers to a pair"
-        return pair
+        """The pair that an assignment is about; pairs never change, so they are kept."""
+        return self._find_pair(assignment.pair)
 
     def real_clip(self, assignment: Assignment) -> Clip | None:
         """The real clip behind the pair; None if there is none or the lead does not show it."""
@@ -168,34 +91,79 @@ class Labelling:
     def save(self, assignment: Assignment, answer: Answer) -> AnswerView:
         """Store an answer as a label and renew the lease. Raises RefusedError if it does not fit what is stored."""
         question: Question = (answer.segment, answer.aspect)
-        pair = self.pair_of(assignment)
-        count = len(segment_grid(pair.frames, pair.fps, self.project.settings.segment_seconds))
-        if question not in set(self._questions(count)):
+        if question not in self._questions(assignment, self._grid(self.pair_of(assignment))):
             raise RefusedError(422, "this is not asked about this pair")
-        if answer.replaces is None and answer.milliseconds < 1000 * self.settings.minimum_seconds:
-            raise RefusedError(422, f"look for at least {self.settings.minimum_seconds:g} s before you choose")
         if answer.choice is None and answer.replaces is None:
             raise RefusedError(422, "there is no answer to withdraw")
         mine = {label.id: label for label in self._labels(assignment)}
         replaced = mine.get(answer.replaces or "")
-        if answer.replaces and (replaced is None or (replaced.segment, replaced.aspect) != question):
-            raise RefusedError(409, "this was changed elsewhere; here is what is stored now")
+        if answer.replaces and (replaced is None or question_of(replaced) != question):
+            raise RefusedError(409, CHANGED)
         label = self._label(assignment, answer)
         known = mine.get(label.id)
         if known is None:
+            self._check_looked(assignment, answer, len({question_of(each) for each in mine.values()}))
             self._hold(assignment)
             self._add(label)
         elif (known.choice, known.comment) != (label.choice, label.comment):
-            raise RefusedError(409, "this was changed elsewhere; here is what is stored now")
+            raise RefusedError(409, CHANGED)
         return _view(label, assignment)
 
     def finish(self, assignment: Assignment) -> None:
         """Close an assignment whose questions are all answered. Raises RefusedError if one is not."""
-        answered = {(each.segment, each.aspect) for each in self._standing(assignment) if not _withdrawn(each)}
-        if missing := [question for question in self.task(assignment).questions if tuple(question) not in answered]:
+        answered = {question_of(each) for each in self.standing(assignment) if not is_withdrawn(each)}
+        asked = self._questions(assignment, self._grid(self.pair_of(assignment)))
+        if missing := [question for question in asked if question not in answered]:
             raise RefusedError(409, f"{len(missing)} questions of this pair have no answer yet")
+        if assignment.kind == "review" and assignment.state == "open":
+            settle(self.project, assignment)
         if assignment.state != "done" and not store.finish(self.project, assignment.id):
             raise RefusedError(410, "this pair is no longer yours: it was left alone for too long")
+
+    def _practice(self, assignment: Assignment) -> Practice | None:
+        """Which practice pair this is; None if it is none."""
+        if assignment.kind != "qualify":
+            return None
+        had = [each.id for each in store.history(self.project, assignment.person) if each.kind == "qualify"]
+        number = had.index(assignment.id) + 1
+        return Practice(number=number, of=max(number, min(self.settings.practice, len(gold_pairs(self.project)))))
+
+    def _opinions(self, assignment: Assignment) -> list[OpinionView]:
+        """For a reviewer: what others said at work on this pair, the first to speak as number 1."""
+        if assignment.kind != "review":
+            return []
+        said = opinions(self.project.labels(assignment.pair, superseded=True))
+        kept = [each for each in said if each.kind == "work" and not each.aside]
+        who = list(dict.fromkeys(each.annotator for each in kept))
+        return [
+            OpinionView(
+                who=who.index(each.annotator) + 1,
+                segment=each.segment,
+                aspect=each.aspect,
+                choice=side_of(each.choice, assignment),
+                comment=each.comment,
+            )
+            for each in kept
+        ]
+
+    def _minimum(self, assignment: Assignment) -> float:
+        return 0.0 if assignment.kind == "review" else self.settings.minimum_seconds
+
+    def _check_looked(self, assignment: Assignment, answer: Answer, answered: int) -> None:
+        """Refuse a first answer that comes too soon: by the page's word, and by the clock here.
+
+        The clock here counts from when the pair was given out, so that answers kept back by a broken line pass.
+        """
+        minimum = self._minimum(assignment)
+        if answer.replaces is not None or not minimum:
+            return
+        begun = datetime.datetime.fromisoformat(assignment.created)
+        here = (datetime.datetime.now(datetime.UTC) - begun).total_seconds()
+        if answer.milliseconds < 1000 * minimum or here < (answered + 1) * minimum:
+            raise RefusedError(422, f"look for at least {minimum:g} s before you choose")
+
+    def _grid(self, pair: Pair) -> tuple[Segment, ...]:
+        return segment_grid(pair.frames, pair.fps, self.project.settings.segment_seconds)
 
     def _hold(self, assignment: Assignment) -> None:
         """Renew the lease unless it is nearly new. Raises RefusedError if the pair is not in this person's hands."""
@@ -209,13 +177,18 @@ class Labelling:
         except UserError as error:
             if "is already in" not in str(error):
                 raise
-            raise RefusedError(409, "this was changed elsewhere; here is what is stored now") from None
+            raise RefusedError(409, CHANGED) from None
 
-    def _questions(self, segments: int) -> Iterator[Question]:
-        places: list[int | None] = [] if self.settings.mode == "whole" else list(range(segments))
+    def _questions(self, assignment: Assignment, grid: Sequence[Segment]) -> list[Question]:
+        """What is asked; of a reviewer, what the others answered differently."""
+        places: list[int | None] = [] if self.settings.mode == "whole" else list(range(len(grid)))
         places += [] if self.settings.mode == "segments" else [None]
-        for place in places:
-            yield from ((place, aspect) for aspect in self.settings.aspects)
+        asked: list[Question] = [(place, aspect) for place in places for aspect in self.settings.aspects]
+        if assignment.kind != "review":
+            return asked
+        disputed = disputed_questions(self.project, assignment.pair)
+        disputed += [question_of(label) for label in self.standing(assignment)]  # after the decision none is disputed
+        return sorted(set(disputed), key=lambda each: (each[0] is None, each[0] or 0, each[1]))
 
     def _label(self, assignment: Assignment, answer: Answer) -> Label:
         return Label.make(
@@ -224,10 +197,10 @@ class Labelling:
             segment=answer.segment,
             segment_seconds=self.project.settings.segment_seconds,
             choice=_member(answer.choice, assignment) if answer.choice else "skip",
-            aspect=answer.aspect,
+            aspect=stored_aspect(assignment.kind, answer.aspect),
             annotator_kind="human",
             annotator=assignment.person,
-            annotator_version=VERSION,
+            annotator_version=PAGE,
             assignment=assignment.id,
             order_shown=assignment.order_shown,
             milliseconds=answer.milliseconds,
@@ -237,13 +210,20 @@ class Labelling:
 
     def _labels(self, assignment: Assignment) -> Iterator[Label]:
         labels = self.project.labels(assignment.pair, assignment.person, superseded=True)
-        return (label for label in labels if label.assignment == assignment.id)
+        mine = (label for label in labels if label.assignment == assignment.id)
+        return (label for label in mine if asked_aspect(label.aspect)[0] == assignment.kind)  # no decisions
 
-    def _standing(self, assignment: Assignment) -> list[Label]:
+    def standing(self, assignment: Assignment) -> list[Label]:
         """The labels of an assignment that nothing supersedes, oldest first."""
         labels = list(self._labels(assignment))
         gone = {label.supersedes for label in labels}
         return sorted((label for label in labels if label.id not in gone), key=lambda label: label.created)
+
+
+def _known_pair(project: Project, id: str) -> Pair:
+    pair = store.find_pair(project, id)
+    assert pair is not None, "an assignment refers to a pair"
+    return pair
 
 
 def _member(choice: str, assignment: Assignment) -> str:
@@ -252,18 +232,24 @@ def _member(choice: str, assignment: Assignment) -> str:
     return {"left": left, "right": right}.get(choice, choice)
 
 
-def _withdrawn(label: Label) -> bool:
-    return label.choice == "skip" and label.comment == WITHDRAWN
+def side_of(member: str, assignment: Assignment) -> Choice:
+    """What the person at the page calls a stored choice."""
+    left, right = assignment.order_shown
+    sides: dict[str, Choice] = {left: "left", right: "right", "tie": "tie", "skip": "skip"}
+    return sides[member]
+
+
+def question_of(label: Label) -> Question:
+    """What a label answers."""
+    return label.segment, asked_aspect(label.aspect)[1]
 
 
 def _view(label: Label, assignment: Assignment) -> AnswerView:
-    left, right = assignment.order_shown
-    sides: dict[str, Choice] = {left: "left", right: "right", "tie": "tie", "skip": "skip"}
-    withdrawn = _withdrawn(label)
+    withdrawn = is_withdrawn(label)
     return AnswerView(
         id=label.id,
         segment=label.segment,
-        aspect=label.aspect,
-        choice=None if withdrawn else sides[label.choice],
+        aspect=asked_aspect(label.aspect)[1],
+        choice=None if withdrawn else side_of(label.choice, assignment),
         comment="" if withdrawn else label.comment,
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from densedpo.annotate.labelling import RefusedError
 from densedpo.annotate.session import Lead, TheLabelling
+from densedpo.annotate.tasks import RefusedError
+from densedpo.store import answers, assignments
 from densedpo.store import people as store
 from densedpo.store.assignments import done_by_person
 from densedpo.store.people import Person, Role, State
@@ -41,6 +42,20 @@ class Change(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     state: State
+
+
+class Labels(BaseModel):
+    """Whether somebody's labels shall be set aside, or count again."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    aside: bool
+
+
+class Changed(BaseModel):
+    """How many labels that concerns."""
+
+    labels: int
 
 
 class Invitation(BaseModel):
@@ -86,12 +101,42 @@ def invite_again(id: str, lead: Lead, labelling: TheLabelling) -> Invitation:
 
 
 @router.post("/{id}/state")
-def change(id: str, change: Change, lead: Lead, labelling: TheLabelling) -> PersonView:
+def change(id: str, change: Change, lead: Lead, labelling: TheLabelling, request: Request) -> PersonView:
     """Pause or retire somebody, or let them go on."""
     if id == lead.id:
         raise RefusedError(409, "you cannot stop yourself")
-    _found(labelling.project, id)
+    person = _found(labelling.project, id)
+    if person.name == store.ERASED:
+        raise RefusedError(409, "this person's data are erased; invite them anew")
     store.set_state(labelling.project, id, change.state)
+    request.app.state.desk.forget()
+    return next(each for each in everybody(lead, labelling) if each.id == id)
+
+
+@router.post("/{id}/labels")
+def labels(id: str, wish: Labels, lead: Lead, labelling: TheLabelling, request: Request) -> Changed:
+    """Set the labels of somebody aside who is paused or retired, so that others get their pairs; or take them back."""
+    person = _found(labelling.project, id)
+    if wish.aside and person.state == "active":
+        raise RefusedError(409, "pause or retire this person first, so that no label of theirs is on its way")
+    if wish.aside:
+        changed = answers.set_aside(labelling.project, id)
+        assignments.free_slots(labelling.project, id)
+    else:
+        changed = answers.restore(labelling.project, id)
+        assignments.take_back_slots(labelling.project, id)
+    request.app.state.desk.forget()
+    return Changed(labels=changed)
+
+
+@router.post("/{id}/erase")
+def erase(id: str, lead: Lead, labelling: TheLabelling, request: Request) -> PersonView:
+    """Forget somebody's name for good, and retire them; their labels stay under a random id."""
+    if id == lead.id:
+        raise RefusedError(409, "you cannot erase yourself; ask another lead")
+    _found(labelling.project, id)
+    store.erase(labelling.project, id)
+    request.app.state.desk.forget()
     return next(each for each in everybody(lead, labelling) if each.id == id)
 
 

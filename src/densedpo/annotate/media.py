@@ -36,10 +36,13 @@ class PlayerMedia:
         """Whether the left half of the pair's file is its member a."""
         return hashlib.sha256(f"file:{self._seed}:{pair.id}".encode()).digest()[0] % 2 == 0
 
+    def ready(self, pair: Pair) -> bool:
+        """Whether the pair's file is there already."""
+        return self._path(self._members(pair)).exists()
+
     def of_pair(self, pair: Pair) -> Path:
         """The file with both members of the pair; rendered now if it is not there. UserError for damaged media."""
-        members = (pair.media_a, pair.media_b) if self.a_first(pair) else (pair.media_b, pair.media_a)
-        return self._file(members, pair.fps)
+        return self._file(self._members(pair), pair.fps)
 
     def of_clip(self, clip: Clip) -> Path:
         """The file with the real clip alone; else as `of_pair`."""
@@ -49,10 +52,15 @@ class PlayerMedia:
         """The SHA-256 of what somebody who labels the pair is shown."""
         return file_digest(self.of_pair(pair))
 
+    def _members(self, pair: Pair) -> tuple[str, str]:
+        return (pair.media_a, pair.media_b) if self.a_first(pair) else (pair.media_b, pair.media_a)
+
+    def _path(self, members: Sequence[str]) -> Path:
+        return self._folder / f"{content_id('player', RENDERING, *members)}.mp4"
+
     def _file(self, members: Sequence[str], fps: float) -> Path:
-        token = content_id("player", RENDERING, *members)
-        path = self._folder / f"{token}.mp4"
-        with self._only_one(token):
+        path = self._path(members)
+        with self._only_one(path.stem):
             if not path.exists():
                 self._render(path, members, fps)
         return path

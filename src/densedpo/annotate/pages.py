@@ -1,4 +1,4 @@
-"""The pages: labelling, people, and the door."""
+"""The pages: labelling, review, guideline, dashboard, people, and the door."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from starlette.responses import HTMLResponse, RedirectResponse, Response
+from markupsafe import Markup
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 
-from densedpo.annotate.session import COOKIE, Lead, Somebody, TheLabelling, set_login
+from densedpo.annotate.labelling import Labelling
+from densedpo.annotate.session import COOKIE, Lead, Member, Reviewer, Somebody, TheLabelling, set_login
+from densedpo.annotate.tasks import RefusedError
 from densedpo.store import people as store
+from densedpo.store.people import Person
 
 HERE = Path(__file__).parent
 REASONS = (  # for "can't tell"; the one chosen becomes the label's comment
@@ -32,22 +36,60 @@ def page(template: str, status: int = 200, **values: Any) -> HTMLResponse:
 
 
 @router.get("/")
-def label(person: Somebody, labelling: TheLabelling) -> HTMLResponse:
+def label(person: Somebody, labelling: TheLabelling, request: Request) -> HTMLResponse:
     """Where one labels; for strangers, the door."""
     if person is None:
         return page("door.html", 401, title="You need an invitation", name=None)
     if person.state != "active":
         return page("door.html", 403, title="Your work is paused", name=person.name)
-    settings = labelling.settings
-    name = labelling.project.root.resolve().name
-    return page("label.html", project=name, person=person, tokens=settings.tokens, reasons=REASONS)
+    return _page("label.html", person, request, review=False, reasons=REASONS)
+
+
+@router.get("/review")
+def review(person: Reviewer, request: Request) -> HTMLResponse:
+    """Where a reviewer settles what others see differently."""
+    return _page("label.html", person, request, review=True, reasons=REASONS)
+
+
+@router.get("/guideline")
+def guideline(person: Member, request: Request) -> HTMLResponse:
+    """What to look for, in the lead's words."""
+    return _page("guideline.html", person, request)
+
+
+@router.get("/guideline/{number}", response_class=FileResponse)
+def guideline_file(number: int, person: Member, request: Request) -> FileResponse:
+    """A picture or video that the guideline shows."""
+    files = request.app.state.guideline.files
+    if not 0 <= number < len(files):
+        raise RefusedError(404, "the guideline shows no such file")
+    return FileResponse(files[number])
+
+
+@router.get("/lead")
+def lead(person: Lead, request: Request) -> HTMLResponse:
+    """How the work goes."""
+    return _page("lead.html", person, request)
 
 
 @router.get("/people")
-def people(person: Lead, labelling: TheLabelling) -> HTMLResponse:
+def people(person: Lead, request: Request) -> HTMLResponse:
     """Where a lead invites people."""
-    name = labelling.project.root.resolve().name
-    return page("people.html", project=name, person=person, tokens=labelling.settings.tokens)
+    return _page("people.html", person, request)
+
+
+def _page(template: str, person: Person, request: Request, **values: Any) -> HTMLResponse:
+    """A page for somebody who is in."""
+    labelling: Labelling = request.app.state.labelling
+    return page(
+        template,
+        project=labelling.project.root.resolve().name,
+        person=person,
+        tokens=labelling.settings.tokens,
+        guideline=Markup(request.app.state.guideline.html),  # safe: made by read_guideline
+        here=request.url.path,
+        **values,
+    )
 
 
 @router.get("/join/{token}")
@@ -65,7 +107,8 @@ def join(token: str, request: Request, labelling: TheLabelling) -> Response:
     person = store.invited(labelling.project, token)
     if person is None:
         return page("door.html", 404, title="This invitation is not valid", name=None)
-    response = RedirectResponse("/", status_code=303)
+    to_read = labelling.settings.guideline is not None
+    response = RedirectResponse("/guideline" if to_read else "/", status_code=303)
     set_login(request, response, store.log_in(labelling.project, person.id))
     return response
 

@@ -19,6 +19,11 @@ def serve(project: Project, settings: AnnotateSettings, announce: Callable[[str,
 
     Raises UserError if the settings would let strangers in, there is nothing to label, or the port is taken.
     """
+    with project.keeping_connections() as kept:
+        _serve(kept, settings, announce)
+
+
+def _serve(project: Project, settings: AnnotateSettings, announce: Callable[[str, str | None], None]) -> None:
     app = create_app(project, settings)
     if next(project.pairs(settings.split), None) is None:
         raise UserError(f"{project.root} has no pairs to label; make some with `densedpo pairs`")

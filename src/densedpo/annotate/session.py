@@ -7,18 +7,20 @@ from typing import Annotated
 from fastapi import Depends, Request
 from starlette.responses import Response
 
-from densedpo.annotate.labelling import Labelling, RefusedError
+from densedpo.annotate.labelling import Labelling
 from densedpo.annotate.settings import AnnotateSettings
+from densedpo.annotate.tasks import RefusedError
 from densedpo.store import people as store
 from densedpo.store.assignments import Assignment, find_assignment
 from densedpo.store.people import Person
 from densedpo.store.project import Project
+from densedpo.store.schema import Pair
 
 COOKIE = "densedpo_login"
 ALONE = "local"  # the name of whoever works on a server without tokens
 
 
-def labelling_of(request: Request) -> Labelling:
+async def labelling_of(request: Request) -> Labelling:
     """The application's one `Labelling`."""
     labelling: Labelling = request.app.state.labelling
     return labelling
@@ -26,7 +28,7 @@ def labelling_of(request: Request) -> Labelling:
 
 def whoever(request: Request) -> Person | None:
     """The person whose login the request carries; without tokens, the one who works here alone."""
-    labelling = labelling_of(request)
+    labelling: Labelling = request.app.state.labelling
     if not labelling.settings.tokens:
         alone: Person = request.app.state.alone
         return alone
@@ -34,7 +36,7 @@ def whoever(request: Request) -> Person | None:
     return store.logged_in(labelling.project, token) if token else None
 
 
-def member(person: Annotated[Person | None, Depends(whoever)]) -> Person:
+async def member(person: Annotated[Person | None, Depends(whoever)]) -> Person:
     """Somebody known who may work now; else RefusedError."""
     if person is None:
         raise RefusedError(401, "open your invitation link to get in")
@@ -43,7 +45,14 @@ def member(person: Annotated[Person | None, Depends(whoever)]) -> Person:
     return person
 
 
-def lead(person: Annotated[Person, Depends(member)]) -> Person:
+async def reviewer(person: Annotated[Person, Depends(member)]) -> Person:
+    """A reviewer or a lead; else RefusedError."""
+    if person.role == "annotator":
+        raise RefusedError(403, "only a reviewer may do this")
+    return person
+
+
+async def lead(person: Annotated[Person, Depends(member)]) -> Person:
     """A lead; else RefusedError."""
     if person.role != "lead":
         raise RefusedError(403, "only a lead may do this")
@@ -52,6 +61,7 @@ def lead(person: Annotated[Person, Depends(member)]) -> Person:
 
 Somebody = Annotated[Person | None, Depends(whoever)]
 Member = Annotated[Person, Depends(member)]
+Reviewer = Annotated[Person, Depends(reviewer)]
 Lead = Annotated[Person, Depends(lead)]
 TheLabelling = Annotated[Labelling, Depends(labelling_of)]
 
@@ -62,6 +72,17 @@ def own_assignment(labelling: Labelling, id: str, person: Person) -> Assignment:
     if assignment is None or assignment.person != person.id:
         raise RefusedError(404, "there is no such pair in your queue")
     return assignment
+
+
+def own_pair(labelling: Labelling, id: str, person: Person) -> Pair:
+    """The pair of the person's assignment, or of the one that they are likely to get next; else as `own_assignment`."""
+    assignment = find_assignment(labelling.project, id) if id.isalnum() else None
+    if assignment is None:
+        for review in (False, True):
+            ahead = labelling.handing_out.ahead(person, review) if person.role != "annotator" or not review else None
+            if ahead and ahead[0] == id:
+                return ahead[1]
+    return labelling.pair_of(own_assignment(labelling, id, person))
 
 
 def set_login(request: Request, response: Response, token: str) -> None:

@@ -42,12 +42,46 @@ COMMANDS = {
         "Let the tiny world's simulated annotator label the pairs.",
         "densedpo label oracle my-project",
     ),
+    "label vlm": (
+        "vlm_commands",
+        "Let a vision-language model label the pairs.",
+        "densedpo label vlm my-project --judge openai --dry-run",
+    ),
+    "label reward": (
+        "reward_commands",
+        "Let a scorer or a reward model label the pairs.",
+        "densedpo label reward my-project --scorer flicker",
+    ),
+    "label suggest": (
+        "reward_commands",
+        "Say which segments a person should label next.",
+        "densedpo label suggest my-project --count 100",
+    ),
+    "label export": (
+        "exchange_commands",
+        "Write labels to a file for other programs.",
+        "densedpo label export my-project --to labels.parquet",
+    ),
+    "label import": (
+        "exchange_commands",
+        "Take labels from a file.",
+        "densedpo label import my-project labels.parquet",
+    ),
+    "agreement": (
+        "agreement_command",
+        "Say how far labellers agree, on one page.",
+        "densedpo agreement my-project --reference consensus",
+    ),
     "annotate": (
         "annotate_commands",
         "Let people label pairs in the browser.",
         "densedpo annotate my-project",
     ),
-    "evaluate": ("result_commands", "Compare tuned models with the base model.", "densedpo evaluate my-project"),
+    "evaluate": (
+        "result_commands",
+        "Compare tuned models, or finished clips from anywhere.",
+        "densedpo evaluate my-project",
+    ),
     "report": ("result_commands", "Write one page about all of it.", "densedpo report my-project"),
     "export": (
         "export_command",
@@ -62,7 +96,7 @@ COMMANDS = {
     "doctor": ("doctor_command", "Say what is installed, what is missing, how to get it.", "densedpo doctor"),
 }
 # The first word of commands that have two.
-GROUPS = {"label": "Let a labeller judge pairs, segment by segment."}
+GROUPS = {"label": "Get labels of pairs: from machines, from files, and out again."}
 
 app = App(
     name="densedpo",

@@ -10,6 +10,7 @@ from densedpo.store.project import Project
 def annotate(project: ProjectFolder, settings: AnnotateSettings) -> Result:
     """Serve the page on which people label pairs, until it is stopped with Ctrl-C."""
     try:
+        from densedpo.annotate.arena import open_arena, write_choices
         from densedpo.annotate.serve import serve
     except ModuleNotFoundError as error:
         raise UserError(
@@ -23,5 +24,15 @@ def annotate(project: ProjectFolder, settings: AnnotateSettings) -> Result:
 
         console.file.flush()  # whoever reads a pipe waits for these lines
 
-    serve(Project.open(project), settings, announce)
-    return {"project": project}
+    opened = Project.open(project)
+    if settings.arena is None and settings.between is None:
+        serve(opened, settings, announce)
+        return {"project": project}
+    if settings.arena is None or settings.between is None:
+        raise UserError("an arena needs both --arena RUN and --between A,B")
+    arena = open_arena(opened, settings.arena, settings.between)
+    try:
+        serve(arena, settings.model_copy(update={"mode": "whole"}), announce)
+    finally:
+        console.print(f"what people chose is in {write_choices(arena)}", markup=False)
+    return {"project": arena.root}

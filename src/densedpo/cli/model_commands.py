@@ -105,7 +105,8 @@ def train(
     dataset = load_dataset(opened, model, settings)
     if dataset.foreign:
         console.print(
-            f"warning: {dataset.foreign} pairs were made by other weights than those being trained; expect a weaker effect",
+            f"warning: {dataset.foreign} pairs were made by other weights than those being trained; expect a weaker "
+            "effect",
             markup=False,
         )
     _tell_expert(model, loading.expert, dataset.etas.tolist())

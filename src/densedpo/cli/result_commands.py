@@ -14,18 +14,24 @@ from densedpo.store.project import Project
 
 @command
 def evaluate(project: ProjectFolder, settings: EvaluateSettings) -> Result:
-    """Compare tuned models with the base model on held-out prompts, each from the same noise."""
+    """Compare tuned models with the base model from the same noise, or finished clips from anywhere."""
     from densedpo.evaluation.run import evaluate as compare  # loads torch
 
     result = compare(Project.open(project), settings)
     for name in result.redone:
         console.print(f"{name}: its adapter has changed since, so its videos were made anew", markup=False)
-    counts = f"{result.sampled} videos made, {result.known} were there"
+    counts = f"{result.sampled} videos made, {result.known} were there, {result.scored} scored"
     console.print(
         f"{result.folder}: {', '.join(result.contestants)} on {result.prompts} prompts; {counts}", markup=False
     )
+    if settings.shard:
+        console.print("next: when all parts are done, the same command without --shard scores all videos", markup=False)
+        return asdict(result)
     for name, means in result.means.items():
         console.print(f"  {name}: " + ", ".join(f"{key} {mean:.3f}" for key, mean in means.items()), markup=False)
+    for name, reason in result.not_run.items():
+        console.print(f"  not run: {name}: {reason}", markup=False)
+    console.print(f"intervals and comparisons: {result.results}", markup=False)
     console.print(f"next: densedpo report {project} --evaluation {settings.name}", markup=False)
     return asdict(result)
 

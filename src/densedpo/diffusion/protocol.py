@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
@@ -111,6 +111,34 @@ def served_sigmas(model: VideoModel) -> tuple[float, float]:
     """
     low, high = getattr(model, "served_sigmas", (0.0, float("inf")))
     return float(low), float(high)
+
+
+def given_frames(model: VideoModel) -> int:
+    """How many latent frames behind the padding every video of one image shares: they count in no loss.
+
+    1 for an image-to-video model (its attribute `given_frames`), which also has `encode_first_frame(images
+    [B, H, W, 3], frames) -> Conditioning` and expects what that gives beside the text; else 0.
+    """
+    return int(getattr(model, "given_frames", 0))
+
+
+def with_given_frames(model: VideoModel, latents_BCFHW: Tensor, conditioning: Conditioning) -> Tensor:
+    """The latents as a model wants to start from them: with the first frame in place, if it has `put_given`."""
+    put: Callable[[Tensor, Conditioning], Tensor] | None = getattr(model, "put_given", None)
+    return latents_BCFHW if put is None else put(latents_BCFHW, conditioning)
+
+
+def first_frame_of(conditioning: Conditioning, name: str) -> Tensor:
+    """What `encode_first_frame` of the model of that name made of the first frames, the tensor `image`.
+
+    Raises:
+        UserError: nobody gave any.
+    """
+    if "image" not in conditioning.tensors:
+        raise UserError(
+            f"{name} animates a given first frame, and prompts alone have none: use clips, or a text-to-video model"
+        )
+    return conditioning.tensors["image"]
 
 
 def check_frame_rate(model: VideoModel, fps: float) -> None:

@@ -1,4 +1,4 @@
-"""The Euler sampler with classifier-free guidance, for a batch whose members may start at different noise levels.
+"""Sampling with classifier-free guidance, for a batch whose members may start at different noise levels.
 
 Shapes: B batch, C channels, F latent frames, H height, W width.
 """
@@ -12,7 +12,9 @@ from torch import Tensor
 
 from densedpo.diffusion.memory import memory_is_clear
 from densedpo.diffusion.process import per_sample
-from densedpo.diffusion.protocol import Conditioning, VideoModel
+from densedpo.diffusion.protocol import Conditioning, VideoModel, with_given_frames
+from densedpo.diffusion.samplers import Euler, Sampler
+from densedpo.diffusion.seeds import Key
 from densedpo.errors import UserError
 
 
@@ -62,6 +64,9 @@ def sample(
     negative: Conditioning,
     guidance: float,
     guidance_2: float | None = None,
+    *,
+    sampler: Sampler | None = None,
+    keys: Sequence[Sequence[Key]] | None = None,
 ) -> Tensor:
     """Denoise each sample from the first sigma of its own schedule down to 0.
 
@@ -71,13 +76,16 @@ def sample(
         positive, negative: conditioning, one row a sample.
         guidance: scale; at most 1 means no guidance and half the work.
         guidance_2: scale of the low-noise expert of a model with two; `guidance` if not given.
+        sampler: `sampler_of(model, name)`; Euler if not given.
+        keys: what each sample's noise is keyed by, if the sampler draws any; the sample's number if not given.
 
     Schedules are aligned at their ends; a sample whose schedule is shorter joins when its turn comes.
 
     Raises:
         UserError: too little memory; a `guidance_2` for a model with one expert.
     """
-    latents = start_BCFHW.clone()
+    latents = with_given_frames(model, start_BCFHW, positive).clone()
+    solver = (sampler or Euler(model)).begin(schedules, [(i,) for i in range(len(latents))] if keys is None else keys)
     longest = max(len(s) for s in schedules)
     for position in range(longest - 1):
         rows = [i for i, s in enumerate(schedules) if position >= longest - len(s)]
@@ -85,8 +93,9 @@ def sample(
         then = torch.stack([schedules[i][position + 1 - longest] for i in rows])
         current = latents[rows]
         with memory_is_clear(f"sampling {len(rows)} clips at once"):
+            told = solver.told(rows, now)
             prediction = guided_prediction(
-                model, current, now, positive.take(rows), negative.take(rows), guidance, guidance_2
+                model, current, told, positive.take(rows), negative.take(rows), guidance, guidance_2
             )
-            latents[rows] = model.process.step(current, prediction, now, then)
+            latents[rows] = solver.step(rows, current, prediction, now, then)
     return latents

@@ -11,10 +11,22 @@ from torch import Tensor
 from densedpo.errors import UserError
 
 
-def starting_at(sigmas_S: Tensor, eta: float) -> Tensor:
+def shifted(sigma: Tensor, shift: float) -> Tensor:
+    """s sigma / (1 + (s - 1) sigma): noise levels moved towards 1, as a schedule of shift s moves its own."""
+    return shift * sigma / (1 + (shift - 1) * sigma)
+
+
+def unshifted(sigma: float, shift: float) -> float:
+    """The level that `shifted` moves to sigma."""
+    return sigma / (shift - (shift - 1) * sigma)
+
+
+def starting_at(sigmas_S: Tensor, eta: float, multistep: bool = False) -> Tensor:
     """Insert eta itself as the first sigma, then the schedule's own sigmas below it.
 
     The clip is noised to exactly eta, so the first step must start exactly there, wherever the schedule's grid lies.
+    A multistep solver draws a line through its last two predictions, and two that are almost at one level would point
+    it anywhere: for those the first level below eta is left out if the step to it were less than half the one after it.
 
     Raises:
         UserError: eta is not between 0 and the schedule's highest sigma.
@@ -24,7 +36,10 @@ def starting_at(sigmas_S: Tensor, eta: float) -> Tensor:
             f"eta {eta:g} is not a noise level of this model: choose one above 0 and at most {sigmas_S[0].item():g}"
         )
     first = torch.tensor([eta], dtype=sigmas_S.dtype)
-    return torch.cat([first, sigmas_S[sigmas_S < first]])
+    below = sigmas_S[sigmas_S < first]
+    if multistep and len(below) > 1 and first - below[0] < (below[0] - below[1]) / 2:
+        below = below[1:]
+    return torch.cat([first, below])
 
 
 def eta_of_step_fraction(sigmas_S: Tensor, fraction: float) -> float:
@@ -38,6 +53,6 @@ def eta_of_step_fraction(sigmas_S: Tensor, fraction: float) -> float:
     return sigmas_S[steps - kept].item()
 
 
-def step_fraction(sigmas_S: Tensor, eta: float) -> float:
+def step_fraction(sigmas_S: Tensor, eta: float, multistep: bool = False) -> float:
     """Which share of the schedule's steps remains when a clip is denoised from eta."""
-    return (len(starting_at(sigmas_S, eta)) - 1) / (len(sigmas_S) - 1)
+    return (len(starting_at(sigmas_S, eta, multistep)) - 1) / (len(sigmas_S) - 1)

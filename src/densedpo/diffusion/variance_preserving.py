@@ -29,7 +29,7 @@ class VariancePreserving:
         signal_N, noise_N = abar_N.sqrt(), (1 - abar_N).sqrt()
         levels_N = noise_N / (signal_N + noise_N)
         self.levels_N = levels_N.float()
-        self._signal_N, self._noise_N = signal_N.float(), noise_N.float()
+        self._signal_N, self._noise_N = signal_N, noise_N
         self._between = ((levels_N[1:] + levels_N[:-1]) / 2).float()
 
     def timestep(self, sigma_B: Tensor) -> Tensor:
@@ -59,9 +59,19 @@ class VariancePreserving:
         noise_BCFHW = s * noisy_BCFHW + a * prediction_BCFHW
         return next_a * clean_BCFHW + next_s * noise_BCFHW
 
-    def _scales(self, sigma_B: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        """a and s, shaped to multiply `like` sample by sample."""
+    def clean(self, noisy_BCFHW: Tensor, prediction_BCFHW: Tensor, sigma_B: Tensor) -> Tensor:
+        """The clip that a prediction amounts to: x = a x_t - s v."""
+        a, s = self._scales(sigma_B, noisy_BCFHW)
+        return a * noisy_BCFHW - s * prediction_BCFHW
+
+    def scales(self, sigma_B: Tensor) -> tuple[Tensor, Tensor]:
+        """a and s, `[B]` in float64."""
         timestep_B, clean_B = self.timestep(sigma_B), sigma_B == 0
-        a_B = self._signal_N.to(sigma_B)[timestep_B].masked_fill(clean_B, 1)
-        s_B = self._noise_N.to(sigma_B)[timestep_B].masked_fill(clean_B, 0)
-        return per_sample(a_B, like), per_sample(s_B, like)
+        a_B = self._signal_N.to(sigma_B.device)[timestep_B].masked_fill(clean_B, 1)
+        s_B = self._noise_N.to(sigma_B.device)[timestep_B].masked_fill(clean_B, 0)
+        return a_B, s_B
+
+    def _scales(self, sigma_B: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        """a and s in sigma's precision, shaped to multiply `like` sample by sample."""
+        a_B, s_B = self.scales(sigma_B)
+        return per_sample(a_B.to(sigma_B.dtype), like), per_sample(s_B.to(sigma_B.dtype), like)

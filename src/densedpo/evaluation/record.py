@@ -3,75 +3,146 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+import shutil
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from densedpo.config import dump_settings, read_yaml
 from densedpo.errors import UserError
-from densedpo.evaluation.sampling import Shot
 from densedpo.evaluation.settings import EvaluateSettings
+from densedpo.evaluation.shots import Shot
 from densedpo.files import write_text_atomic
 
 KIND = "evaluation"
-MUST_AGREE = {"prompts_hash": "the prompts", "model_hash": "the model", "vae_hash": "the model's autoencoder"}
+MUST_AGREE = {
+    "contestants": "the contestants",
+    "prompts_hash": "the prompts",
+    "model_hash": "the model",
+    "vae_hash": "the model's autoencoder",
+}
+# These change no video: another value is measured, compared or placed anew.
+FREE = {"prompts", "videos", "reference", "shard", "metrics", "weights", "reward", "motion_margin"}
+SECONDS = 10.0  # between two writings of all scores
+
 Score = dict[str, Any]  # a line of scores.jsonl
 
 
 class Record:
     """Goes on with the evaluation in `folder`, or begins it there. Every file is whole at any moment."""
 
-    def __init__(
-        self, folder: Path, contestants: Sequence[str], settings: EvaluateSettings, facts: dict[str, Any]
-    ) -> None:
-        """`facts` go into run.json: the hashes of `MUST_AGREE`, `adapters` (run → digest), and whatever helps.
+    def __init__(self, folder: Path, settings: EvaluateSettings, facts: dict[str, Any], shard: bool = False) -> None:
+        """`facts` go into run.json: those of `MUST_AGREE`, `sources` (contestant → digest), and whatever helps.
 
-        The scores of a contestant whose adapter has changed since are dropped; `redone` names it. Raises UserError if
-        the folder holds a training run, or an evaluation that was asked or made differently.
+        The videos and scores of a contestant whose source has changed since are dropped; `redone` names it. A shard
+        only makes videos beside others, so it drops nothing. Raises UserError if the folder holds a training run, an
+        evaluation that was asked or made differently, or, for a shard, a contestant that has changed.
         """
-        self._folder = folder
-        self._contestants = list(contestants)
+        self.folder = folder
+        self._contestants: list[str] = list(facts["contestants"])
         self._facts = facts
         before = json.loads(self._description.read_text("utf-8")) if self._description.exists() else {}
         _check_same(folder, settings, before, facts)
-        adapters, known = facts["adapters"], before.get("adapters", {})
-        self.redone = tuple(name for name in adapters if known.get(name, adapters[name]) != adapters[name])
-        self.seconds = float(before.get("seconds", 0.0))
+        # Evaluations of earlier versions call the digests `adapters`.
+        sources, known = facts["sources"], before.get("sources", before.get("adapters", {}))
+        self.redone = tuple(name for name in sources if known.get(name, sources[name]) != sources[name])
+        if shard and self.redone:
+            raise UserError(
+                f"{', '.join(self.redone)} has changed since {folder} was begun; run once without --shard, "
+                "or give this evaluation another --name"
+            )
+        self._seconds = float(before.get("seconds", 0.0))
         rows = [row for row in self._read() if row["contestant"] not in self.redone]
         self._rows = {(row["contestant"], row["prompt_index"], row["seed"]): row for row in rows}
+        self._saved = time.monotonic()
         if self.redone:
-            self._write_scores()  # before run.json, so that a stop in between forgets nothing
+            self._drop_redone()
         if self.redone or not before:
             self._write_facts()
         if not (folder / "settings.yaml").exists():
             write_text_atomic(folder / "settings.yaml", dump_settings(settings))
 
-    def has(self, contestant: str, shot: Shot) -> bool:
-        """Whether the shot is scored and its video there."""
-        scored = (contestant, shot.prompt_index, shot.seed) in self._rows
-        return scored and (self._folder / video_name(contestant, shot)).exists()
+    def video(self, contestant: str, shot: Shot) -> Path | None:
+        """The shot's video, if it is there."""
+        usual = self.place(contestant, shot)
+        return usual if usual.exists() else next(usual.parent.glob(f"{shot.stem}.*"), None)
 
-    def add(self, contestant: str, scored: Sequence[tuple[Shot, dict[str, float]]], seconds: float) -> None:
-        """Take in scores of shots whose videos are written; making all that took `seconds`."""
-        for shot, scores in scored:
-            row = {"contestant": contestant, **asdict(shot), "video": video_name(contestant, shot), "scores": scores}
-            self._rows[contestant, shot.prompt_index, shot.seed] = row
-        self.seconds += seconds
+    def place(self, contestant: str, shot: Shot, suffix: str = ".mp4") -> Path:
+        """Where the shot's video belongs."""
+        return self.folder / "clips" / contestant / f"{shot.stem}{suffix}"
+
+    def forget(self, contestant: str, shots: Sequence[Shot], seconds: float) -> None:
+        """Drop the scores of shots whose videos were made anew, which took `seconds`."""
+        dropped = [self._rows.pop((contestant, shot.prompt_index, shot.seed), None) for shot in shots]
+        self._seconds += seconds
+        if any(dropped):
+            self._write_scores()
+        self._write_facts()
+
+    def forget_metrics(self, changed: Collection[str]) -> None:
+        """Drop what these metrics said, because their weights have changed."""
+        for row in self._rows.values():
+            for part in {"scores", "unmeasured"} & row.keys():
+                row[part] = {name: value for name, value in row[part].items() if name not in changed}
+
+    def lacking(self, contestant: str, shot: Shot, metrics: Collection[str]) -> list[str]:
+        """The metrics that were not tried on the shot's video yet."""
+        row = self._rows.get((contestant, shot.prompt_index, shot.seed), {})
+        tried = {**row.get("scores", {}), **row.get("unmeasured", {})}
+        return [name for name in metrics if name not in tried]
+
+    def add(self, contestant: str, shot: Shot, scores: Mapping[str, float], unmeasured: Mapping[str, str]) -> None:
+        """Take in what metrics say of one video; written at least every ten seconds, and by `save`."""
+        video = self.video(contestant, shot)
+        assert video is not None, f"{contestant} {shot} was scored without a video"
+        key = (contestant, shot.prompt_index, shot.seed)
+        row = self._rows.setdefault(
+            key,
+            {
+                "contestant": contestant,
+                **asdict(shot),
+                "video": video.relative_to(self.folder).as_posix(),
+                "scores": {},
+            },
+        )
+        row["scores"] = {**row["scores"], **scores}
+        missed = {**row.get("unmeasured", {}), **unmeasured}
+        if missed:
+            row["unmeasured"] = missed
+        if time.monotonic() - self._saved > SECONDS:
+            self.save()
+
+    def save(self, seconds: float = 0.0, **facts: Any) -> None:
+        """Write all scores; `seconds` more were spent, and `facts` join run.json."""
+        self._seconds += seconds
+        self._facts |= facts
         self._write_scores()
         self._write_facts()
+        self._saved = time.monotonic()
 
     def scores(self) -> list[Score]:
         """All lines: contestant after contestant in the order given, by prompt, by seed."""
-        place = self._contestants.index
-        return [self._rows[key] for key in sorted(self._rows, key=lambda key: (place(key[0]), *key[1:]))]
+        order = self._contestants.index
+        return [self._rows[key] for key in sorted(self._rows, key=lambda key: (order(key[0]), *key[1:]))]
+
+    def fact(self, name: str) -> Any:
+        """What run.json has said under this name before; None if nothing."""
+        return json.loads(self._description.read_text("utf-8")).get(name)
 
     @property
     def _description(self) -> Path:
-        return self._folder / "run.json"
+        return self.folder / "run.json"
+
+    def _drop_redone(self) -> None:
+        """Scores first and run.json last, so that a stop in between forgets nothing."""
+        self._write_scores()
+        for name in self.redone:
+            shutil.rmtree(self.folder / "clips" / name, ignore_errors=True)
 
     def _read(self) -> Iterator[Score]:
-        path = self._folder / "scores.jsonl"
+        path = self.folder / "scores.jsonl"
         for number, line in enumerate(path.read_text("utf-8").splitlines() if path.exists() else [], start=1):
             try:
                 yield json.loads(line)
@@ -80,16 +151,11 @@ class Record:
 
     def _write_scores(self) -> None:
         lines = (json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in self.scores())
-        write_text_atomic(self._folder / "scores.jsonl", "".join(lines))
+        write_text_atomic(self.folder / "scores.jsonl", "".join(lines))
 
     def _write_facts(self) -> None:
-        facts = {"kind": KIND, **self._facts, "seconds": self.seconds}
+        facts = {"kind": KIND, **self._facts, "seconds": self._seconds}
         write_text_atomic(self._description, json.dumps(facts, indent=2, ensure_ascii=False) + "\n")
-
-
-def video_name(contestant: str, shot: Shot) -> str:
-    """Where the video is inside the evaluation's folder."""
-    return f"clips/{contestant}/{shot.prompt_index:04d}-{shot.seed}.mp4"
 
 
 def _check_same(folder: Path, settings: EvaluateSettings, before: dict[str, Any], facts: dict[str, Any]) -> None:
@@ -97,9 +163,11 @@ def _check_same(folder: Path, settings: EvaluateSettings, before: dict[str, Any]
         return
     if before.get("kind") != KIND:
         raise UserError(f"{folder} is a run of another kind; give this evaluation another --name")
-    there, asked = read_yaml(folder / "settings.yaml"), settings.model_dump(mode="json", exclude={"prompts"})
-    changed = [f"{key} ({there.get(key)} there, {asked[key]} asked)" for key in asked if there.get(key) != asked[key]]
-    changed += [word for key, word in MUST_AGREE.items() if before.get(key) != facts[key]]
+    there, asked = read_yaml(folder / "settings.yaml"), settings.model_dump(mode="json", exclude=FREE)
+    # A setting that an earlier version did not have had its default.
+    before_it = {key: there.get(key, EvaluateSettings.model_fields[key].default) for key in asked}
+    changed = [f"{key} ({before_it[key]} there, {asked[key]} asked)" for key in asked if before_it[key] != asked[key]]
+    changed += [word for key, word in MUST_AGREE.items() if before.get(key, facts[key]) != facts[key]]
     if changed:
         raise UserError(
             f"{folder} was made with other settings: {', '.join(changed)}; "

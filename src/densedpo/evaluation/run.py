@@ -1,42 +1,41 @@
-"""Base and tuned models make videos of the same prompts from the same noise, and each video is scored."""
+"""An evaluation: contestants make or bring videos of the same shots, each is scored, and the scores are compared."""
 
 from __future__ import annotations
 
-import time
+import platform
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import densedpo
 from densedpo.chunks import chunks
-from densedpo.diffusion.protocol import VideoModel, check_frame_rate
 from densedpo.errors import UserError
+from densedpo.evaluation.folders import Matched, find_references, match_by_name, match_to_prompts
+from densedpo.evaluation.measuring import Scene, measure
 from densedpo.evaluation.prompts import read_prompts
-from densedpo.evaluation.record import Record, Score, video_name
-from densedpo.evaluation.sampling import Shot, Studio
-from densedpo.evaluation.scoring import check_prompts, score
+from densedpo.evaluation.record import Record
+from densedpo.evaluation.results import compare, write_results
 from densedpo.evaluation.settings import EvaluateSettings
-from densedpo.files import file_digest
-from densedpo.models import load_model
-from densedpo.models.identity import versions
-from densedpo.models.lora import WEIGHTS, adapter_on
-from densedpo.progress import track
+from densedpo.evaluation.shots import Shot, named, named_places, share_of
+from densedpo.files import copy_atomic, file_digest
+from densedpo.metrics import Asked, Tools, find_metrics, runnable
+from densedpo.metrics.reward import closing_all, reward_metrics
 from densedpo.store.project import Project
 from densedpo.store.schema import content_id
-from densedpo.video.io import write_video
 
-BASE = "base"
+if TYPE_CHECKING:
+    from densedpo.evaluation.making import Makers
 
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """A finished evaluation: `sampled` videos were made now, `known` were there.
+    """A finished evaluation: `sampled` videos were made now, `known` were there or brought, `scored` looked at.
 
-    `redone` names the contestants whose adapter had changed since, so that their videos were made anew. `means` holds
-    each contestant's plain mean of each metric; intervals and differences are the report's.
+    `redone` names the contestants that had changed since, so that their videos were made anew. `means` holds each
+    contestant's mean of each metric over prompts, `not_run` why a metric has none; `results` is the file with intervals
+    and comparisons, None for a shard.
     """
 
     folder: Path
@@ -44,95 +43,112 @@ class EvaluationResult:
     prompts: int
     sampled: int
     known: int
+    scored: int
     redone: tuple[str, ...]
     means: dict[str, dict[str, float]]
+    not_run: dict[str, str]
+    results: Path | None
 
 
 def evaluate(project: Project, settings: EvaluateSettings) -> EvaluationResult:
-    """Compare training runs with the base model, in `runs/NAME`. Stopped and called again, it goes on, to equal scores.
+    """Compare contestants in `runs/NAME`. Stopped and called again, it goes on, to equal scores.
+
+    Contestants are the base model and training runs, folders of clips (`videos`), or both; the first is the baseline.
+    With `shard`, only that part of the videos is made and nothing is scored.
 
     Raises:
-        UserError: no adapter to evaluate; prompts that cannot be read or scored; the folder holds another run, or this
-            one made differently.
+        UserError: no contestant; prompts, folders or weights that do not fit; a video that cannot be decoded; the
+            folder holds another run, or this one made differently.
     """
-    with project.lock(f"evaluate-{settings.name}"):
-        prompts = read_prompts(settings.prompts, project.settings.model, settings.count)
-        check_prompts(prompts)
-        adapters = find_adapters(project, settings.runs)
-        model = load_model(project.settings.model)
-        studio, settings = _studio(project, model, settings)
-        settings = settings.model_copy(update={"runs": tuple(adapters), "count": len(prompts)})
-        contestants, folder = (BASE, *adapters), project.run_folder(settings.name)
-        record = Record(folder, contestants, settings, _facts(project, model, prompts, adapters))
-        shots = [Shot(p, index, seed) for index, p in enumerate(prompts) for seed in range(settings.seeds_per_prompt)]
-        batches = [(name, batch) for name in contestants for batch in chunks(shots, settings.batch)]
-        todo = [(name, batch) for name, batch in batches if not all(record.has(name, shot) for shot in batch)]
-        for name, work in groupby(track(todo, description="evaluate"), key=itemgetter(0)):
-            with adapter_on(model.denoiser, adapters[name]) if name in adapters else nullcontext():
-                for _, batch in work:
-                    _make(studio, record, folder, name, batch)
+    folders = named_places(settings.videos or (), "--videos")
+    tools = Tools(named_places(settings.weights or (), "--weights"))
+    rewards = reward_metrics(named(settings.reward or (), "--reward"))
+    part = f"-{settings.shard.replace('/', 'of')}" if settings.shard else ""
+    share_of([], settings.shard)  # a part that cannot be is refused before anything is loaded
+    with project.lock(f"evaluate-{settings.name}{part}"):
+        makers, prompts, matched, settings = _contest(project, settings, folders)
+        contestants = (*(makers.contestants if makers else ()), *folders)
+        asked = Asked(list(matched.captions.values()), settings.reference is not None, len(contestants) > 1)
+        metrics, not_run = runnable({**find_metrics(), **rewards}, settings.metrics, tools, asked)
+        references = find_references(settings.reference, matched, prompts)
+        facts = _facts(project, makers, contestants, matched)
+        record = Record(project.run_folder(settings.name), settings, facts, shard=settings.shard is not None)
+        sampled, known = _gather(record, makers, matched, settings)
+        scored, file = 0, None
+        results = compare(record.scores(), contestants, metrics, not_run, settings.motion_margin)
+        if settings.shard is None:
+            scene = Scene(contestants, matched.shots, matched.captions, references)
+            with closing_all(rewards):
+                scored = measure(record, scene, metrics, tools)
+            results = compare(record.scores(), contestants, metrics, not_run, settings.motion_margin)
+            file = write_results(record.folder / "results.json", results)
+    means = {name: {key: cell["mean"] for key, cell in row.items()} for name, row in results["table"].items()}
+    count = len({shot.prompt_index for shot in matched.shots})
+    told = (record.redone, means, not_run, file)
+    return EvaluationResult(record.folder, contestants, count, sampled, known, scored, *told)
+
+
+def _gather(record: Record, makers: Makers | None, matched: Matched, settings: EvaluateSettings) -> tuple[int, int]:
+    """Make or take in what this part lacks; returns how many videos were made, and how many were there or brought.
+
+    Batches are cut from the whole list, never from what happens to be left, so that a restart computes the same bits.
+    """
+    own = makers.contestants if makers else ()
+    batches = [(name, batch) for name in own for batch in chunks(matched.shots, settings.batch)]
+    mine = share_of(batches, settings.shard)
+    todo = [(name, batch) for name, batch in mine if any(record.video(name, shot) is None for shot in batch)]
+    if makers:
+        makers.make(record, todo)
+    brought = [(name, shot, file) for name, found in matched.takes.items() for shot, file in found.items()]
+    brought = share_of(brought, settings.shard)
+    for name, shot, file in brought:
+        if record.video(name, shot) is None:
+            copy_atomic(file, record.place(name, shot, file.suffix))
     sampled = sum(len(batch) for _, batch in todo)
-    known = len(contestants) * len(shots) - sampled
-    means = _means(record.scores())
-    return EvaluationResult(folder, contestants, len(prompts), sampled, known, record.redone, means)
+    return sampled, sum(len(batch) for _, batch in mine) - sampled + len(brought)
 
 
-def find_adapters(project: Project, runs: Sequence[str] | None) -> dict[str, Path]:
-    """Training run → folder of its adapter, for the runs named, or for all that have one.
+def _contest(
+    project: Project, settings: EvaluateSettings, folders: dict[str, Path]
+) -> tuple[Makers | None, list[str] | None, Matched, EvaluateSettings]:
+    """Who makes videos (nobody, if only folders compete), the prompts if known, the shots, and settings filled in."""
+    if folders and settings.runs is None:
+        if settings.prompts is None:
+            return None, None, match_by_name(folders, settings.count), settings
+        prompts = read_prompts(settings.prompts, project.settings.model, None, settings.dimension)
+        return None, prompts, match_to_prompts(folders, prompts, settings.count), settings
+    prompts = read_prompts(settings.prompts, project.settings.model, None, settings.dimension)
+    used = read_prompts(settings.prompts, project.settings.model, settings.count, settings.dimension)
+    shots = [Shot(p, index, seed) for index, p in enumerate(used) for seed in range(settings.seeds_per_prompt)]
+    matched = match_to_prompts(folders, prompts, settings.count, shots)
+    from densedpo.evaluation.making import find_makers  # loads torch
 
-    Raises UserError for a run without an adapter, a run named like the base model, or, if none is named, no run at all.
-    """
-    found = {file.parents[1].name: file.parent for file in sorted((project.root / "runs").glob(f"*/adapter/{WEIGHTS}"))}
-    known = ", ".join(found) or "none"
-    for name in found if runs is None else runs:
-        if name not in found:
-            raise UserError(f"training run {name!r} has no adapter; runs that have one: {known}; see `densedpo train`")
-        if name == BASE:
-            raise UserError(f"a training run may not be named {BASE!r} here, for that is the base model; rename it")
-    if not found and runs is None:
-        raise UserError("no training run has an adapter yet; make one with `densedpo train`")
-    return found if runs is None else {name: found[name] for name in runs}
-
-
-def _studio(project: Project, model: VideoModel, settings: EvaluateSettings) -> tuple[Studio, EvaluateSettings]:
-    """How to sample, and the settings with the model's own steps and guidance filled in."""
-    check_frame_rate(model, project.settings.fps)
-    steps = model.defaults.steps if settings.steps is None else settings.steps
-    guidance = model.defaults.guidance if settings.guidance is None else settings.guidance
-    size = project.settings
-    sigmas = model.sigmas(steps, model.latent_shape(size.frames, size.height, size.width))
-    guidance_2 = model.defaults.guidance_2 if settings.guidance is None else None
-    studio = Studio(model, size, sigmas, guidance, guidance_2, settings.seed)
-    return studio, settings.model_copy(update={"steps": steps, "guidance": guidance})
+    makers, settings = find_makers(project, settings)
+    twice = set(makers.contestants) & set(folders)
+    if twice:
+        raise UserError(f"--videos {', '.join(twice)} has the name of another contestant; give it another name")
+    return makers, prompts, matched, settings.model_copy(update={"count": len(used)})
 
 
-def _facts(project: Project, model: VideoModel, prompts: list[str], adapters: dict[str, Path]) -> dict[str, Any]:
-    return {
-        "base_model": model.name,
-        "model_hash": model.model_hash,
-        "vae_hash": model.vae_hash,
-        "prompts_hash": content_id(prompts),
-        "adapters": {name: file_digest(folder / WEIGHTS) for name, folder in adapters.items()},
+def _facts(project: Project, makers: Makers | None, contestants: Sequence[str], matched: Matched) -> dict[str, Any]:
+    brought = {
+        name: content_id([[shot.stem, file_digest(file)] for shot, file in sorted(found.items(), key=_place)])
+        for name, found in matched.takes.items()
+    }
+    facts: dict[str, Any] = (
+        makers.facts() if makers else {"model_hash": None, "vae_hash": None, "sources": {}, "versions": _versions()}
+    )
+    return facts | {
+        "contestants": list(contestants),
+        "prompts_hash": content_id(list(dict.fromkeys(shot.prompt for shot in matched.shots))),
+        "sources": facts["sources"] | brought,
         "project": project.fingerprint(),
-        "versions": versions(),
     }
 
 
-def _make(studio: Studio, record: Record, folder: Path, contestant: str, batch: Sequence[Shot]) -> None:
-    """Make, keep and score the videos of one batch; a stop on the way leaves the batch to be made again."""
-    began = time.monotonic()
-    scored = []
-    for shot, frames in zip(batch, studio.videos(batch), strict=True):
-        path = folder / video_name(contestant, shot)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_video(path, frames, studio.size.fps)
-        scored.append((shot, score(frames, shot.prompt)))
-    record.add(contestant, scored, time.monotonic() - began)
+def _place(item: tuple[Shot, Path]) -> tuple[int, int]:
+    return item[0].prompt_index, item[0].seed
 
 
-def _means(rows: Sequence[Score]) -> dict[str, dict[str, float]]:
-    means = {}
-    for name, group in groupby(rows, key=itemgetter("contestant")):
-        scores = [row["scores"] for row in group]
-        means[name] = {metric: sum(each[metric] for each in scores) / len(scores) for metric in scores[0]}
-    return means
+def _versions() -> dict[str, str]:
+    return {"densedpo": densedpo.__version__, "python": platform.python_version(), "numpy": version("numpy")}

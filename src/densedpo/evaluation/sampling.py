@@ -16,16 +16,10 @@ from torch import Tensor
 from densedpo.diffusion.protocol import VideoModel
 from densedpo.diffusion.sampler import sample
 from densedpo.diffusion.seeds import noise
+from densedpo.evaluation.shots import Shot
 from densedpo.store.project import ProjectSettings
 
-
-@dataclass(frozen=True)
-class Shot:
-    """One video that every contestant makes: `seed` counts from 0 for each prompt."""
-
-    prompt: str
-    prompt_index: int
-    seed: int
+__all__ = ["Shot", "Studio"]
 
 
 @dataclass(frozen=True)

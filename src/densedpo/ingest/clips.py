@@ -10,10 +10,10 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from densedpo.errors import UserError
 from densedpo.ingest.folder import RefusedError
+from densedpo.video import fitting
 from densedpo.video.io import Frame, Frames, frame_times, iter_frames, resample_frames
 
 MAX_LOST = 0.01  # of a side; more counts as another shape
@@ -76,19 +76,11 @@ def fit(frame: Frame, shape: Shape, crop: Literal["center", "none"]) -> Frame:
     Lanczos, which averages over the source's area when it shrinks. A frame of the right size comes back as it is.
     """
     height, width = frame.shape[:2]
-    if (width, height) == (shape.width, shape.height):
-        return frame
     scale = min(width / shape.width, height / shape.height)
-    box_width, box_height = shape.width * scale, shape.height * scale
-    if crop == "none" and max(1 - box_width / width, 1 - box_height / height) > MAX_LOST:
+    lost = max(1 - shape.width * scale / width, 1 - shape.height * scale / height)
+    if crop == "none" and lost > MAX_LOST:
         raise RefusedError(
             f"is {width}x{height}, another shape than the project's {shape.width}x{shape.height}; "
             "use crop=center or cut it to shape first"
         )
-    left, top = (width - box_width) / 2, (height - box_height) / 2
-    image = Image.fromarray(frame).resize(
-        (shape.width, shape.height),
-        resample=Image.Resampling.LANCZOS,
-        box=(left, top, left + box_width, top + box_height),
-    )
-    return np.asarray(image)
+    return fitting.fit(frame, shape.width, shape.height)

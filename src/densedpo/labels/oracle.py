@@ -112,7 +112,7 @@ def _check_captions(pairs: Sequence[Pair]) -> None:
         raise UserError(
             f"`label oracle` understands captions of the tiny world only, but {len(foreign)} prompts of these pairs "
             f"are of another kind ({next(iter(foreign.values()))}); let people label such pairs with "
-            "`densedpo annotate`; vision-language judges and reward models are to come"
+            "`densedpo annotate`, or machines with `densedpo label vlm` or `densedpo label reward`"
         )
 
 

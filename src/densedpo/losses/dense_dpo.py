@@ -45,6 +45,7 @@ def dense_dpo_segment(
         weight_BS: the label's confidence in [0, 1].
         frames_SF: share of each latent frame that lies in each segment (columns sum to 1).
     """
-    share_SF = frames_SF / frames_SF.sum(dim=1, keepdim=True)
+    reach_S = frames_SF.sum(dim=1)  # 0: a segment of given frames alone, which counts in no loss
+    share_SF = frames_SF / reach_S.clamp(min=1e-12)[:, None]
     gap_BS = torch.einsum("bf,sf->bs", errors.delta_a - errors.delta_b, share_SF.to(errors.delta_a))
-    return weighted_loss(-0.5 * beta * sign_BS * gap_BS, weight_BS * sign_BS.abs(), link)
+    return weighted_loss(-0.5 * beta * sign_BS * gap_BS, weight_BS * sign_BS.abs() * (reach_S > 0), link)

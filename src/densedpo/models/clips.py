@@ -5,6 +5,8 @@ Shapes: B batch, C channels, T frames, H height, W width.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -23,6 +25,14 @@ def tensor_to_clips(pixels_BCTHW: Tensor) -> NDArray[np.uint8]:
     """Decoded pixels around -1..1 to clips `[B, T, H, W, 3]` in 0..255, rounded and clamped."""
     pixels = ((pixels_BCTHW.permute(0, 2, 3, 4, 1) + 1) * 127.5).round().clamp(0, 255)
     return np.asarray(pixels.to(torch.uint8).contiguous().cpu().numpy(), dtype=np.uint8)
+
+
+def latent_statistics(
+    mean_C: Tensor | Sequence[float], std_C: Tensor | Sequence[float], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """Mean and deviation of each latent channel, `[1, C, 1, 1, 1]`, as latents are normalised with them."""
+    mean, std = (torch.as_tensor(values, device=device).view(1, -1, 1, 1, 1) for values in (mean_C, std_C))
+    return mean, std
 
 
 def latent_grid(

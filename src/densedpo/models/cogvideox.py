@@ -11,15 +11,17 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import CogVideoXDDIMScheduler, CogVideoXPipeline
+from diffusers import CogVideoXDDIMScheduler, CogVideoXDPMScheduler, CogVideoXPipeline, DiffusionPipeline
 from numpy.typing import NDArray
 from torch import Tensor
 
 from densedpo.diffusion.memory import memory_is_clear
 from densedpo.diffusion.protocol import Conditioning
+from densedpo.diffusion.stochastic_dpm import StochasticDPM
 from densedpo.diffusion.variance_preserving import VariancePreserving
 from densedpo.errors import UserError
 from densedpo.models.clips import clips_to_tensor, latent_grid, tensor_to_clips
@@ -33,8 +35,8 @@ SIZES = ("CogVideoX 2B", "CogVideoX 5B", "CogVideoX1.5 5B (text to video)")
 FRAME_RULE = "1 + 8k"
 SIZE_RULE = "multiples of 16"
 PROVEN = (
-    "sampling with DDIM, guided generation, encoding and adapters equal diffusers' on tiny random weights of all three "
-    "builds; published weights and CogVideoX's DPM sampler were not run here"
+    "sampling with DDIM and the stochastic DPM, guided generation, encoding and adapters equal diffusers' on tiny "
+    "random weights of all three builds (DPM: of 5B and 1.5); published weights were not run here"
 )
 
 # From the model cards of CogVideoX-2b, -5b and 1.5-5B.
@@ -59,7 +61,7 @@ class CogVideoXModel:
     `padding_frames` of the latent frames, the first ones, are padding.
     """
 
-    def __init__(self, folder: Path, pipeline: CogVideoXPipeline, options: LoadOptions) -> None:
+    def __init__(self, folder: Path, pipeline: DiffusionPipeline, options: LoadOptions) -> None:
         self.name = folder.name
         self.folder = folder
         self.pipeline = pipeline
@@ -80,6 +82,8 @@ class CogVideoXModel:
         self.defaults = sampling_defaults(official | side_defaults(folder), folder)
         self.process = VariancePreserving(pipeline.scheduler.alphas_cumprod)
         self._scheduler = CogVideoXDDIMScheduler.from_config(pipeline.scheduler.config)
+        self.samplers = {"sde-dpm++": StochasticDPM(self.process, self.sigmas)}
+        self.official_sampler = "sde-dpm++" if isinstance(pipeline.scheduler, CogVideoXDPMScheduler) else "euler"
 
     @torch.no_grad()
     def encode_text(self, prompts: Sequence[str]) -> Conditioning:
@@ -111,15 +115,18 @@ class CogVideoXModel:
 
     def predict(self, noisy_BCFHW: Tensor, sigma_B: Tensor, conditioning: Conditioning) -> Tensor:
         """v in float32, where the latents are; the network is told the timestep of the level nearest to sigma."""
-        frames_first = noisy_BCFHW.to(self.device, self.dtype).transpose(1, 2)
-        out = self.denoiser(
-            hidden_states=frames_first,
-            timestep=self.process.timestep(sigma_B).to(self.device),
-            encoder_hidden_states=conditioning.tensors["text"].to(self.device, self.dtype),
-            image_rotary_emb=self._rotary_tables(frames_first),
-            return_dict=False,
-        )[0]
+        out = self.denoiser(**self._inputs(noisy_BCFHW, sigma_B, conditioning), return_dict=False)[0]
         return torch.as_tensor(out).transpose(1, 2).to(noisy_BCFHW.device, torch.float32)
+
+    def _inputs(self, noisy_BCFHW: Tensor, sigma_B: Tensor, conditioning: Conditioning) -> dict[str, Any]:
+        """What the network is given, by its own names; latents with frames before channels."""
+        frames_first = noisy_BCFHW.to(self.device, self.dtype).transpose(1, 2)
+        return {
+            "hidden_states": frames_first,
+            "timestep": self.process.timestep(sigma_B).to(self.device),
+            "encoder_hidden_states": conditioning.tensors["text"].to(self.device, self.dtype),
+            "image_rotary_emb": self._rotary_tables(frames_first),
+        }
 
     def sigmas(self, steps: int, shape: Sequence[int] | None = None) -> Tensor:
         """The levels that DDIM visits with the checkpoint's own spacing, then 0.
@@ -184,7 +191,16 @@ def load(folder: Path, options: LoadOptions) -> CogVideoXModel:
         UserError: the checkpoint predicts something other than v.
     """
     pipeline = load_pipeline(CogVideoXPipeline, folder, options)
+    check_prediction(pipeline, folder)
+    return CogVideoXModel(folder, pipeline, options)
+
+
+def check_prediction(pipeline: DiffusionPipeline, folder: Path) -> None:
+    """Refuse a checkpoint that predicts something other than v.
+
+    Raises:
+        UserError: saying what it predicts.
+    """
     kind = pipeline.scheduler.config.prediction_type
     if kind != "v_prediction":
         raise UserError(f"{folder} predicts {kind!r}, not v: densedpo trains CogVideoX models with v_prediction only")
-    return CogVideoXModel(folder, pipeline, options)

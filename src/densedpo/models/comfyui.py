@@ -34,6 +34,8 @@ WAN = {
     "blocks.N.attn2.to_k": "blocks.N.cross_attn.k",
     "blocks.N.attn2.to_v": "blocks.N.cross_attn.v",
     "blocks.N.attn2.to_out.0": "blocks.N.cross_attn.o",
+    "blocks.N.attn2.add_k_proj": "blocks.N.cross_attn.k_img",  # of 2.1 I2V: WanI2VCrossAttention
+    "blocks.N.attn2.add_v_proj": "blocks.N.cross_attn.v_img",
     "blocks.N.ffn.net.0.proj": "blocks.N.ffn.0",
     "blocks.N.ffn.net.2": "blocks.N.ffn.2",
 }
@@ -92,6 +94,7 @@ HUNYUAN_VIDEO = {
 
 TABLES = {
     "WanPipeline": WAN,
+    "WanImageToVideoPipeline": WAN,
     "CogVideoXPipeline": COGVIDEOX,
     "LTXPipeline": LTX,
     "MochiPipeline": MOCHI,

@@ -6,18 +6,20 @@ each clip and prompt is encoded alone, so the same bits come back whatever else 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from densedpo.diffusion.protocol import Conditioning, VideoModel
+from densedpo.diffusion.protocol import Conditioning, VideoModel, given_frames
+from densedpo.errors import UserError
 from densedpo.files import disk_full_is_clear, put_in_place, temporary_beside
 from densedpo.progress import track
 from densedpo.store.project import Project
-from densedpo.store.schema import Clip, content_id
+from densedpo.store.schema import Clip, Pair, content_id
 from densedpo.video.io import read_video
 
 
@@ -62,10 +64,61 @@ def encode_prompts(project: Project, model: VideoModel, prompts: Iterable[str]) 
     return len(missing)
 
 
-def conditioning(project: Project, model: VideoModel, prompts: Sequence[str]) -> Conditioning:
-    """What the denoiser is given for these prompts, one row each, encoding what is missing."""
+def first_frames(recipes: Sequence[Mapping[str, Any]]) -> list[str] | None:
+    """The clips whose first frames these pairs share, by id; None for pairs of a model from text alone."""
+    return [str(recipe["first_frame"]) for recipe in recipes] if "first_frame" in recipes[0] else None
+
+
+def first_frames_of(project: Project, model: VideoModel, ids: Sequence[str]) -> list[str] | None:
+    """The same for pairs, or clips themselves, of the project, given by id.
+
+    Raises:
+        UserError: a pair that no image-to-video model of this project made.
+    """
+    if not given_frames(model):
+        return None
+    pairs = project.by_id(Pair, set(ids))
+    lacking = [pair.id for pair in pairs.values() if "first_frame" not in pair.recipe]
+    if lacking:
+        raise UserError(
+            f"pair {lacking[0]} was not made from a first frame, as {model.name} needs it: leave it out, or train a "
+            "text-to-video model on it"
+        )
+    return [str(pairs[each].recipe["first_frame"]) if each in pairs else each for each in ids]
+
+
+def encode_first_frames(project: Project, model: VideoModel, clips: Iterable[str]) -> None:
+    """Encode the first frames of these clips, given by id, that are not in the cache yet."""
+    missing = [clip for clip in dict.fromkeys(clips) if not _first_frame_file(project, model, clip).exists()]
+    if not missing:
+        return
+    rows = {clip.id: clip for clip in project.clips()}
+    encoder: Any = model
+    for clip in track(missing, description="encoding first frames"):
+        frames, _ = read_video(project.media_path(rows[clip].media))
+        encoded = encoder.encode_first_frame(frames[:1], len(frames))
+        save_tensors(_first_frame_file(project, model, clip), {k: v[0] for k, v in encoded.tensors.items()})
+
+
+def conditioning(
+    project: Project, model: VideoModel, prompts: Sequence[str], first_frames: Sequence[str] | None = None
+) -> Conditioning:
+    """What the denoiser is given for these prompts, one row each, encoding what is missing.
+
+    `first_frames`, for image-to-video models: the id of the clip that each row's first frame comes from.
+    """
     encode_prompts(project, model, prompts)
-    return Conditioning.cat([Conditioning(load_file(_prompt_file(project, model, p))) for p in prompts])
+    text = Conditioning.cat([Conditioning(load_file(_prompt_file(project, model, p))) for p in prompts])
+    if first_frames is None:
+        return text
+    encode_first_frames(project, model, first_frames)
+    loaded = [load_file(_first_frame_file(project, model, clip)) for clip in first_frames]
+    return Conditioning(text.tensors | {key: torch.stack([each[key] for each in loaded]) for key in loaded[0]})
+
+
+def _first_frame_file(project: Project, model: VideoModel, clip: str) -> Path:
+    name = content_id(model.model_hash, model.vae_hash, str(model.dtype))
+    return project.cache_folder("first-frames") / name / f"{clip}.safetensors"
 
 
 def _prompt_file(project: Project, model: VideoModel, prompt: str) -> Path:

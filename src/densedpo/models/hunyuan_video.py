@@ -24,6 +24,7 @@ from torch import Tensor
 from densedpo.diffusion.memory import memory_is_clear
 from densedpo.diffusion.process import RectifiedFlow
 from densedpo.diffusion.protocol import Conditioning
+from densedpo.diffusion.schedule import shifted
 from densedpo.models.clips import clips_to_tensor, latent_grid, tensor_to_clips
 from densedpo.models.identity import weights_hash
 from densedpo.models.lora import linear_layers
@@ -172,8 +173,7 @@ class HunyuanVideoModel(HunyuanModel):
 
 def shifted_logit_normal(uniform_B: Tensor, shift: float) -> Tensor:
     """sigmoid(z) for a standard normal z with distribution function `uniform_B`, then s t / (1 + (s - 1) t)."""
-    t = torch.sigmoid(torch.special.ndtri(uniform_B))
-    return shift * t / (1 + (shift - 1) * t)
+    return shifted(torch.sigmoid(torch.special.ndtri(uniform_B)), shift)
 
 
 def warn_of_truncation(captions: Sequence[str], lengths: Sequence[int], limit: int) -> None:

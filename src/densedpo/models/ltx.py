@@ -23,7 +23,7 @@ from densedpo.diffusion.process import RectifiedFlow
 from densedpo.diffusion.protocol import Conditioning
 from densedpo.diffusion.seeds import noise, seed_of
 from densedpo.errors import UserError
-from densedpo.models.clips import clips_to_tensor, latent_grid, tensor_to_clips
+from densedpo.models.clips import clips_to_tensor, latent_grid, latent_statistics, tensor_to_clips
 from densedpo.models.identity import weights_hash
 from densedpo.models.lora import linear_layers
 from densedpo.models.pipelines import LoadOptions, load_pipeline, sampling_defaults, side_defaults
@@ -168,9 +168,7 @@ class LTXModel:
         return int(self.vae.config.latent_channels), *latent_grid(frames, height, width, **factors, patch=1)
 
     def _latent_statistics(self) -> tuple[Tensor, Tensor]:
-        statistics = (self.vae.latents_mean, self.vae.latents_std)
-        mean, std = (values.to(self.device).view(1, -1, 1, 1, 1) for values in statistics)
-        return mean, std
+        return latent_statistics(self.vae.latents_mean, self.vae.latents_std, self.device)
 
 
 def _tokens(shape: Sequence[int]) -> int:

@@ -22,7 +22,7 @@ from densedpo.diffusion.memory import memory_is_clear
 from densedpo.diffusion.process import RectifiedFlow
 from densedpo.diffusion.protocol import Conditioning
 from densedpo.errors import UserError
-from densedpo.models.clips import clips_to_tensor, latent_grid, tensor_to_clips
+from densedpo.models.clips import clips_to_tensor, latent_grid, latent_statistics, tensor_to_clips
 from densedpo.models.identity import weights_hash
 from densedpo.models.lora import linear_layers
 from densedpo.models.pipelines import LoadOptions, load_pipeline, sampling_defaults, side_defaults
@@ -136,10 +136,7 @@ class MochiModel:
         return int(self.vae.config.latent_channels), *latent_grid(frames, height, width, **factors, patch=patch)
 
     def _latent_statistics(self) -> tuple[Tensor, Tensor]:
-        shape = (1, -1, 1, 1, 1)
-        mean = torch.tensor(self.vae.config.latents_mean, device=self.device).view(shape)
-        std = torch.tensor(self.vae.config.latents_std, device=self.device).view(shape)
-        return mean, std
+        return latent_statistics(self.vae.config.latents_mean, self.vae.config.latents_std, self.device)
 
 
 def load(folder: Path, options: LoadOptions) -> MochiModel:

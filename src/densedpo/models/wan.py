@@ -15,16 +15,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, WanPipeline
+from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler, WanPipeline
 from diffusers.pipelines.wan.pipeline_wan import prompt_clean
 from numpy.typing import NDArray
 from torch import Tensor
 
+from densedpo.diffusion.flow_multistep import SCHEDULERS, FlowMultistep
 from densedpo.diffusion.memory import memory_is_clear
 from densedpo.diffusion.process import RectifiedFlow
 from densedpo.diffusion.protocol import Conditioning
+from densedpo.diffusion.schedule import shifted, unshifted
 from densedpo.errors import UserError
-from densedpo.models.clips import clips_to_tensor, latent_grid, tensor_to_clips
+from densedpo.models.clips import clips_to_tensor, latent_grid, latent_statistics, tensor_to_clips
 from densedpo.models.identity import weights_hash
 from densedpo.models.lora import linear_layers
 from densedpo.models.pipelines import LoadOptions, load_pipeline, sampling_defaults, side_defaults
@@ -37,8 +39,8 @@ FRAME_RULE = "1 + 4k"
 SIZE_RULE = "multiples of 16; TI2V 5B: of 32"
 PROVEN = (
     "sampling with Euler and encoding equal diffusers' on tiny random weights of all three builds, adapters on those "
-    "of 2.1 and A14B, guided members (video to video) on those of 2.1; the embedded tiny model goes from clips to "
-    "report; published weights were not run here"
+    "of 2.1 and A14B, UniPC, DPM++ and guided members (video to video) on those of 2.1; the embedded tiny model goes "
+    "from clips to report; published weights were not run here"
 )
 
 # From the official repository's generate.py and the diffusers model card of Wan 2.1.
@@ -62,6 +64,8 @@ OFFICIAL_DEFAULTS = {
 OFFICIAL_A14B = OFFICIAL_DEFAULTS | {"steps": 40, "guidance": 4.0, "guidance_2": 3.0, "width": 1280, "height": 720}
 OFFICIAL_TI2V_5B = OFFICIAL_DEFAULTS | {"width": 1280, "height": 704, "frames": 121, "fps": 24.0}
 
+OFFICIAL_SAMPLERS = {kind.__name__: name for name, kind in SCHEDULERS.items()}  # others: Euler
+
 
 class WanModel:
     """A Wan checkpoint as a `VideoModel`.
@@ -72,14 +76,15 @@ class WanModel:
 
     process = RectifiedFlow()
     padding_frames = 0
+    hashed: tuple[str, ...] = ("transformer", "transformer_2", "text_encoder", "tokenizer", "scheduler")
 
-    def __init__(self, folder: Path, pipeline: WanPipeline, options: LoadOptions) -> None:
+    def __init__(self, folder: Path, pipeline: DiffusionPipeline, options: LoadOptions) -> None:
         self.name = folder.name
         self.folder = folder
         self.pipeline = pipeline
         self.device = options.device
         self.dtype = options.dtype  # of most weights: some of Wan's stay in float32
-        self.boundary: float | None = pipeline.config.boundary_ratio
+        self.boundary: float | None = pipeline.config.get("boundary_ratio")
         low = pipeline.transformer if self.boundary is None else pipeline.transformer_2
         self.experts: dict[str, torch.nn.Module] = {"high": pipeline.transformer, "low": low}
         self.denoiser: torch.nn.Module = self.experts[options.expert]
@@ -90,17 +95,26 @@ class WanModel:
         # Attention and feed-forward of all blocks, as musubi-tuner and diffusion-pipe (all linear layers of
         # WanAttentionBlock) and DiffSynth-Studio's examples (q, k, v, o, ffn.0, ffn.2) have it.
         self.lora_targets = linear_layers(self.denoiser, "blocks.")
-        self.model_hash = weights_hash(
-            folder, ("transformer", "transformer_2", "text_encoder", "tokenizer", "scheduler")
-        )
+        self.model_hash = weights_hash(folder, self.hashed)
         self.vae_hash = weights_hash(folder, ("vae",))
         self.vae = pipeline.vae
         self.temporal_factor = int(self.vae.config.scale_factor_temporal)
         self.spatial_factor = int(self.vae.config.scale_factor_spatial)
-        values = {"boundary": self.boundary} | _official_defaults(pipeline) | side_defaults(folder)
+        values = {"boundary": self.boundary} | self.official_defaults(pipeline) | side_defaults(folder)
         self.max_sequence_length = int(str(values.pop("max_sequence_length")))
         self.defaults = sampling_defaults(values, folder)
-        self._scheduler = FlowMatchEulerDiscreteScheduler(shift=_flow_shift(pipeline.scheduler.config))
+        config = pipeline.scheduler.config
+        self._shift = _flow_shift(config)
+        self._scheduler = FlowMatchEulerDiscreteScheduler(shift=self._shift)
+        self.samplers = {name: FlowMultistep(name, config, self._shift) for name in SCHEDULERS}
+        self.official_sampler = OFFICIAL_SAMPLERS.get(type(pipeline.scheduler).__name__, "euler")
+
+    @staticmethod
+    def official_defaults(pipeline: DiffusionPipeline) -> dict[str, object]:
+        """The makers' values for this build."""
+        if pipeline.config.boundary_ratio is not None:
+            return dict(OFFICIAL_A14B)
+        return dict(OFFICIAL_TI2V_5B if pipeline.config.expand_timesteps else OFFICIAL_DEFAULTS)
 
     @torch.no_grad()
     def encode_text(self, prompts: Sequence[str]) -> Conditioning:
@@ -141,15 +155,20 @@ class WanModel:
         return torch.cat(parts)[torch.cat(order).argsort().to(noisy_BCFHW.device)]
 
     def _run(self, expert: torch.nn.Module, noisy_BCFHW: Tensor, sigma_B: Tensor, conditioning: Conditioning) -> Tensor:
-        # TI2V 5B takes a timestep for every token, for the sake of a given first frame; without one all tokens have
-        # the same, and one timestep for each clip gives the same numbers for less memory.
-        out = expert(
-            hidden_states=noisy_BCFHW.to(self.device, self.dtype),
-            timestep=(sigma_B * 1000).to(self.device),
-            encoder_hidden_states=conditioning.tensors["text"].to(self.device, self.dtype),
-            return_dict=False,
-        )[0]
+        out = expert(**self._inputs(noisy_BCFHW, sigma_B, conditioning), return_dict=False)[0]
         return torch.as_tensor(out).to(noisy_BCFHW.device, torch.float32)
+
+    def _inputs(self, noisy_BCFHW: Tensor, sigma_B: Tensor, conditioning: Conditioning) -> dict[str, Tensor]:
+        """What the network is given, by its own names.
+
+        TI2V 5B takes a timestep for every token, for the sake of a given first frame; without one all tokens have the
+        same, and one timestep for each clip gives the same numbers for less memory.
+        """
+        return {
+            "hidden_states": noisy_BCFHW.to(self.device, self.dtype),
+            "timestep": (sigma_B * 1000).to(self.device, torch.float32),
+            "encoder_hidden_states": conditioning.tensors["text"].to(self.device, self.dtype),
+        }
 
     def sigmas(self, steps: int, shape: Sequence[int] | None = None) -> Tensor:
         """The flow-matching Euler schedule with the checkpoint's own shift."""
@@ -163,11 +182,9 @@ class WanModel:
         So does DiffSynth-Studio: uniform over the steps of a shifted schedule; the `--min_timestep_boundary 0.417` of
         its A14B examples is the share of steps above 0.875 at shift 5. Wan has no official trainer.
         """
-        shift = _flow_shift(self.pipeline.scheduler.config)
         low, high = (min(level, 1.0) for level in self.served_sigmas)
-        first, last = (level / (shift - (shift - 1) * level) for level in (low, high))  # the shift undone
-        drawn_B = first + (last - first) * uniform_B
-        return shift * drawn_B / (1 + (shift - 1) * drawn_B)
+        first, last = (unshifted(level, self._shift) for level in (low, high))
+        return shifted(first + (last - first) * uniform_B, self._shift)
 
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
         """`(C, F, H', W')`, checking the frame rule 1 + 4k and the size rule (autoencoder factor times patch)."""
@@ -182,16 +199,7 @@ class WanModel:
         return int(self.vae.config.z_dim), *grid
 
     def _latent_statistics(self) -> tuple[Tensor, Tensor]:
-        shape = (1, -1, 1, 1, 1)
-        mean = torch.tensor(self.vae.config.latents_mean, device=self.device).view(shape)
-        std = torch.tensor(self.vae.config.latents_std, device=self.device).view(shape)
-        return mean, std
-
-
-def _official_defaults(pipeline: WanPipeline) -> dict[str, object]:
-    if pipeline.config.boundary_ratio is not None:
-        return dict(OFFICIAL_A14B)
-    return dict(OFFICIAL_TI2V_5B if pipeline.config.expand_timesteps else OFFICIAL_DEFAULTS)
+        return latent_statistics(self.vae.config.latents_mean, self.vae.config.latents_std, self.device)
 
 
 def _flow_shift(config: dict[str, object]) -> float:
@@ -206,6 +214,15 @@ def load(folder: Path, options: LoadOptions) -> WanModel:
         UserError: as `load_pipeline`; one of two experts is missing.
     """
     pipeline = load_pipeline(WanPipeline, folder, options)
+    check_experts(pipeline, folder)
+    return WanModel(folder, pipeline, options)
+
+
+def check_experts(pipeline: DiffusionPipeline, folder: Path) -> None:
+    """Refuse a model of two experts that lost one.
+
+    Raises:
+        UserError: saying so.
+    """
     if pipeline.config.boundary_ratio is not None and pipeline.transformer_2 is None:
         raise UserError(f"{folder} is a model of two experts but has no transformer_2: download or copy it again")
-    return WanModel(folder, pipeline, options)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from densedpo.diffusion.protocol import VideoModel
-from densedpo.models.encoded import encode_clips, encode_prompts
+from densedpo.diffusion.protocol import VideoModel, given_frames
+from densedpo.models.encoded import encode_clips, encode_first_frames, encode_prompts
 from densedpo.store.project import Project
 
 
@@ -18,4 +18,6 @@ def encode(project: Project, model: VideoModel) -> tuple[int, int]:
     with project.lock("encode"):
         clips = list(project.clips())
         prompts = encode_prompts(project, model, [clip.caption for clip in clips] + [model.defaults.negative_prompt])
+        if given_frames(model):
+            encode_first_frames(project, model, [clip.id for clip in clips])
         return encode_clips(project, model, clips), prompts

@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from densedpo.diffusion.protocol import Conditioning, VideoModel
+from densedpo.diffusion.protocol import Conditioning, VideoModel, given_frames
 from densedpo.diffusion.sampler import sample
+from densedpo.diffusion.samplers import sampler_of
 from densedpo.diffusion.seeds import noise
 from densedpo.pairs.recipe import schedule
 
@@ -41,7 +42,7 @@ def generate_pairs(
     positive: Conditioning,
     negative: Conditioning,
 ) -> PairResult:
-    """Make the pairs of `recipes`, which share steps and guidance.
+    """Make the pairs of `recipes`, which share sampler, steps and guidance.
 
     Args:
         clips_PCFHW: latents of the real clips, for guided pairs; None for independent ones.
@@ -51,7 +52,8 @@ def generate_pairs(
     """
     first = recipes[0]
     shape = model.latent_shape(first["frames"], first["height"], first["width"])
-    noises = torch.stack([noise(shape, r[side]) for side in ("seed_a", "seed_b") for r in recipes])
+    seeds = [r[side] for side in ("seed_a", "seed_b") for r in recipes]
+    noises = torch.stack([noise(shape, seed) for seed in seeds])
     schedules = [schedule(r, model) for r in recipes] * 2
     twice = [*range(len(recipes))] * 2
     if clips_PCFHW is None:
@@ -60,15 +62,26 @@ def generate_pairs(
         eta_B = torch.stack([s[0] for s in schedules])
         start = model.process.add_noise(clips_PCFHW[twice], noises, eta_B)
     latents = sample(
-        model, start, schedules, positive.take(twice), negative.take(twice), first["guidance"], first.get("guidance_2")
+        model,
+        start,
+        schedules,
+        positive.take(twice),
+        negative.take(twice),
+        first["guidance"],
+        first.get("guidance_2"),
+        sampler=sampler_of(model, first["sampler"]),
+        keys=[(seed,) for seed in seeds],
     )
     latents_a, latents_b = latents.cpu().chunk(2)
     video_a, video_b = np.split(model.decode(latents), 2)
-    distance = latent_distance(latents_a, latents_b, model.padding_frames)
+    distance = latent_distance(latents_a, latents_b, model.padding_frames + given_frames(model))
     return PairResult(latents_a, latents_b, video_a, video_b, distance)
 
 
-def latent_distance(latents_a: Tensor, latents_b: Tensor, padding_frames: int) -> Tensor:
-    """Mean absolute difference of the two members' latents `[P, C, F, H, W]` outside the padding, `[P]`."""
-    difference = (latents_a - latents_b)[:, :, padding_frames:]
+def latent_distance(latents_a: Tensor, latents_b: Tensor, leading_frames: int) -> Tensor:
+    """Mean absolute difference of the two members' latents `[P, C, F, H, W]`, `[P]`.
+
+    `leading_frames`, padding and given ones, do not count.
+    """
+    difference = (latents_a - latents_b)[:, :, leading_frames:]
     return difference.abs().flatten(1).mean(dim=1)

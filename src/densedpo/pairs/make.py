@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 from densedpo.chunks import chunks
 from densedpo.diffusion.protocol import VideoModel
 from densedpo.files import temporary_beside
-from densedpo.models.encoded import clip_latents, conditioning, encode_clips, encode_prompts, save_tensors
+from densedpo.models.encoded import (
+    clip_latents,
+    conditioning,
+    encode_clips,
+    encode_first_frames,
+    encode_prompts,
+    first_frames,
+    save_tensors,
+)
 from densedpo.pairs.generate import PairResult, generate_pairs
 from densedpo.pairs.recipe import plan
 from densedpo.pairs.settings import PairSettings
@@ -75,6 +83,8 @@ def _encode_ahead(
     encode_prompts(project, model, [r[key] for _, r in items for key in ("prompt", "negative_prompt")])
     if settings.mode == "guided":
         encode_clips(project, model, [clip for clip, _ in items])
+    if items:
+        encode_first_frames(project, model, first_frames([recipe for _, recipe in items]) or ())
 
 
 def _make_batch(
@@ -82,12 +92,13 @@ def _make_batch(
 ) -> int:
     """Generate one batch and add it in one transaction; returns how many pairs are new."""
     clips, recipes = [clip for clip, _ in batch], [recipe for _, recipe in batch]
+    images = first_frames(recipes)
     result = generate_pairs(
         model,
         recipes,
         clip_latents(project, model, clips) if settings.mode == "guided" else None,
-        conditioning(project, model, [r["prompt"] for r in recipes]),
-        conditioning(project, model, [r["negative_prompt"] for r in recipes]),
+        conditioning(project, model, [r["prompt"] for r in recipes], images),
+        conditioning(project, model, [r["negative_prompt"] for r in recipes], images),
     )
     new = [i for i, recipe in enumerate(recipes) if recipe_id(recipe) not in known]
     return project.add_pairs([_store(project, model, batch[i], result, i, settings) for i in new])

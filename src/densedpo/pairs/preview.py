@@ -8,7 +8,7 @@ from pathlib import Path
 from densedpo.diffusion.protocol import VideoModel
 from densedpo.errors import UserError
 from densedpo.files import disk_full_is_clear, put_in_place, temporary_beside
-from densedpo.models.encoded import clip_latents, conditioning
+from densedpo.models.encoded import clip_latents, conditioning, first_frames
 from densedpo.pairs.generate import generate_pairs
 from densedpo.pairs.recipe import plan
 from densedpo.pairs.settings import PairSettings, PreviewSettings
@@ -41,12 +41,12 @@ def preview_eta(project: Project, model: VideoModel, settings: PreviewSettings, 
     rows = [[read_video(project.media_path(clip.media))[0]] for clip in clips]
     cells = []
     for eta in track(sorted(settings.etas), description="previewing eta"):
-        one = PairSettings(
-            eta_low=eta, eta_high=eta, steps=settings.steps, guidance=settings.guidance, seed=settings.seed
-        )
+        same = settings.model_dump(include={"sampler", "steps", "guidance", "seed"})
+        one = PairSettings(eta_low=eta, eta_high=eta, **same)
         recipes = [recipe for _, recipe in plan(clips, model, project.settings, one)]
-        positive = conditioning(project, model, [r["prompt"] for r in recipes])
-        negative = conditioning(project, model, [r["negative_prompt"] for r in recipes])
+        images = first_frames(recipes)
+        positive = conditioning(project, model, [r["prompt"] for r in recipes], images)
+        negative = conditioning(project, model, [r["negative_prompt"] for r in recipes], images)
         result = generate_pairs(model, recipes, latents, positive, negative)
         calls = round(recipes[0]["eta_step_fraction"] * recipes[0]["steps"])
         for i, clip in enumerate(clips):

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from densedpo.diffusion.protocol import VideoModel, check_frame_rate
+from densedpo.diffusion.protocol import VideoModel, check_frame_rate, given_frames
+from densedpo.diffusion.samplers import Sampler, sampler_name, sampler_of
 from densedpo.diffusion.schedule import eta_of_step_fraction, starting_at, step_fraction
 from densedpo.diffusion.seeds import seed_of, uniform
 from densedpo.errors import UserError
@@ -28,18 +29,19 @@ def plan(
     Every recipe is a function of (settings, clip, repeat) alone, so a longer plan begins with the shorter one.
 
     Raises:
-        UserError: there are no clips, or eta is out of the schedule's range.
+        UserError: there are no clips, eta is out of the schedule's range, or the model has no such sampler.
     """
     if not clips:
         raise UserError(f"there are no clips in the {settings.split} split: run `densedpo ingest` first")
     check_frame_rate(model, shape.fps)
     steps = settings.steps or model.defaults.steps
-    sigmas = model.sigmas(steps, model.latent_shape(shape.frames, shape.height, shape.width))
+    sampler = sampler_of(model, settings.sampler)
+    sigmas = sampler.sigmas(steps, model.latent_shape(shape.frames, shape.height, shape.width))
     common = {
         "mode": settings.mode,
         "model": model.model_hash,
         "vae": model.vae_hash,
-        "sampler": "euler",
+        "sampler": sampler_name(model, settings.sampler),
         "steps": steps,
         "guidance": model.defaults.guidance if settings.guidance is None else settings.guidance,
         "negative_prompt": model.defaults.negative_prompt
@@ -54,10 +56,14 @@ def plan(
         common["guidance_2"] = model.defaults.guidance_2  # of the second expert
     count = settings.count or len(clips)
     turns = ((clip, repeat) for repeat in range(-(-count // len(clips))) for clip in clips)
-    return [(clip, common | _own(clip, repeat, sigmas, model, settings)) for clip, repeat in islice(turns, count)]
+    return [
+        (clip, common | _own(clip, repeat, sigmas, sampler, model, settings)) for clip, repeat in islice(turns, count)
+    ]
 
 
-def _own(clip: Clip, repeat: int, sigmas: Tensor, model: VideoModel, settings: PairSettings) -> dict[str, Any]:
+def _own(
+    clip: Clip, repeat: int, sigmas: Tensor, sampler: Sampler, model: VideoModel, settings: PairSettings
+) -> dict[str, Any]:
     """What sets this pair apart: clip, prompt, two seeds, and one eta for both members (two would teach a shortcut)."""
     key = (settings.seed, "pair", settings.mode, clip.id, repeat)
     own: dict[str, Any] = {
@@ -66,16 +72,20 @@ def _own(clip: Clip, repeat: int, sigmas: Tensor, model: VideoModel, settings: P
         "seed_a": seed_of(*key, "a") % SEEDS,
         "seed_b": seed_of(*key, "b") % SEEDS,
     }
+    if given_frames(model):
+        own["first_frame"] = clip.id
     if settings.mode == "guided":
         drawn = uniform(settings.eta_low, settings.eta_high, *key, "eta")
         asked = drawn if settings.eta_unit == "sigma" else eta_of_step_fraction(sigmas, drawn)
         eta = model.process.nearest(torch.tensor([asked], dtype=torch.float64)).item()
-        own |= {"eta": eta, "eta_unit": settings.eta_unit, "eta_step_fraction": step_fraction(sigmas, eta)}
+        share = step_fraction(sigmas, eta, sampler.multistep)
+        own |= {"eta": eta, "eta_unit": settings.eta_unit, "eta_step_fraction": share}
     return own
 
 
 def schedule(recipe: dict[str, Any], model: VideoModel) -> Tensor:
     """The sigmas that both members are denoised through, `[n + 1]`: from eta for guided pairs, else all."""
     size = model.latent_shape(recipe["frames"], recipe["height"], recipe["width"])
-    sigmas = model.sigmas(recipe["steps"], size)
-    return starting_at(sigmas, recipe["eta"]) if recipe["mode"] == "guided" else sigmas
+    sampler = sampler_of(model, recipe["sampler"])
+    sigmas = sampler.sigmas(recipe["steps"], size)
+    return starting_at(sigmas, recipe["eta"], sampler.multistep) if recipe["mode"] == "guided" else sigmas

@@ -8,6 +8,12 @@ from pydantic import Field, field_validator, model_validator
 
 from densedpo.config import Settings
 
+SamplerName = Literal["euler", "official", "unipc", "dpm++", "sde-dpm++"]
+SAMPLER_HELP = (
+    "euler (DDIM for CogVideoX); official: the one that the checkpoint names; unipc and dpm++ for Wan; sde-dpm++ for "
+    "CogVideoX."
+)
+
 
 class PairSettings(Settings):
     """What pairs to make, and how. `count`, `split`, `near_identical` and `batch` are not part of a recipe."""
@@ -28,6 +34,7 @@ class PairSettings(Settings):
         default="sigma",
         description="sigma: eta is the noise level itself; step_fraction: the share of sampling steps that are run.",
     )
+    sampler: SamplerName = Field(default="euler", description=SAMPLER_HELP)
     steps: int | None = Field(
         default=None, gt=0, description="Sampling steps of the whole schedule; the model's own if not given."
     )
@@ -57,6 +64,7 @@ class PreviewSettings(Settings):
 
     etas: tuple[float, ...] = Field(default=(0.5, 0.65, 0.725, 0.8, 0.9), description="Noise levels (sigma) to show.")
     clips: int = Field(default=3, gt=0, description="How many clips of the train split.")
+    sampler: SamplerName = Field(default="euler", description=SAMPLER_HELP)
     steps: int | None = Field(default=None, gt=0, description="Sampling steps; the model's own if not given.")
     guidance: float | None = Field(default=None, ge=0, description="Guidance scale; the model's own if not given.")
     seed: int = Field(default=0, ge=0, description="Seed of all draws.")

@@ -73,12 +73,22 @@ class Curves:
 
 
 PANELS = (
-    Curves("Loss", "ln 2 is indifference", (("loss", "loss"),), (math.log(2), "ln 2")),
-    Curves("Implicit accuracy", "frames ranked as labelled", (("accuracy", "accuracy"),), (0.5, "chance")),
+    Curves(
+        "Loss",
+        "ln 2 is indifference",
+        (("loss", "loss"), ("validation_loss", "validation")),
+        (math.log(2), "ln 2"),
+    ),
+    Curves(
+        "Implicit accuracy",
+        "ranked as labelled",
+        (("accuracy", "frames"), ("pair_accuracy", "pairs")),
+        (0.5, "chance"),
+    ),
+    Curves("Argument of the sigmoid", "median size: below 0.1 little has happened", (("inside_median", "size"),)),
     Curves("Error", "minus the reference’s", (("winner_delta", "winner"), ("loser_delta", "loser")), (0.0, "")),
     Curves("Loser-dominated", "share of frames", (("loser_dominated", "share"),)),
     Curves("Gradient norm", "before clipping", (("grad_norm", "norm"),)),
-    Curves("Learning rate", "", (("lr", "rate"),), noisy=False),
 )
 
 

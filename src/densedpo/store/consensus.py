@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from densedpo.config import Settings
 from densedpo.errors import UserError
@@ -12,14 +14,40 @@ from densedpo.store.schema import Label
 from densedpo.store.segments import Segment, segment_grid
 
 SIGNS = {"a": 1, "b": -1, "tie": 0}
+PLACES = {"a": 0, "tie": 1, "b": 2}
+_SAME = 1e-9  # relative; probabilities this near are a draw
+
+
+Chances = tuple[float, float, float]  # of a, tie, b
+
+
+class Measured(Settings):
+    """How annotators answer, as measured over a whole project by `voters.measured`.
+
+    `prior` is how often each choice is true; `chosen[kind/name][truth][choice]` how often one answers what.
+    """
+
+    prior: Chances
+    chosen: dict[str, tuple[Chances, Chances, Chances]]
 
 
 class ConsensusPolicy(Settings):
-    """Which labels count, and for how much."""
+    """Which labels count, and for how much.
+
+    With `weighted` or `dawid-skene` the choice is the most probable one, given how each annotator was found to answer:
+    let `voters.measured` fill in `on_segments` and `on_videos` first. People who override are counted by majority, so
+    that no model of them can turn what they said.
+    """
 
     aspect: str = "overall"
     confidence_weights: bool = False  # weight |a - b| / n times the mean stated confidence, instead of 1
     annotators: tuple[str, ...] | None = None  # names that count; None: all
+    method: Literal["majority", "weighted", "dawid-skene"] = "majority"
+    humans_override: bool = False  # where a person has an opinion, machines have none
+    draw: Literal["tie", "unlabelled"] = "tie"  # what a draw for the first place is
+    minimum_confidence: float = Field(0.0, ge=0, le=1)  # share of votes, or probability; below it: unlabelled
+    on_segments: Measured | None = None
+    on_videos: Measured | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +62,12 @@ class SegmentLabels:
 def consensus(labels: Iterable[Label], segments: Sequence[Segment], policy: ConsensusPolicy) -> SegmentLabels:
     """The annotators' joint opinion on each segment of one pair.
 
-    The choice most annotators made wins; a draw for the first place is a tie. A skip is no opinion. An annotator with
-    several labels on a segment counts once, with the latest. Labels on the whole video are passed over.
+    The choice most annotators made (or the most probable one, see `ConsensusPolicy`) wins; a draw for the first place
+    is a tie unless the policy says otherwise. A skip is no opinion. An annotator with several labels on a segment
+    counts once, with the latest. Labels on the whole video are passed over.
     Raises UserError for a label that lies on another grid than `segments`.
     """
-    kept = [label for label in _counted(labels, policy) if label.segment is not None]
+    kept = [label for label in votes_of(labels, policy) if label.segment is not None]
     for seconds in {label.segment_seconds for label in kept}:
         _check_grid(seconds, segments)
     result = SegmentLabels(
@@ -50,15 +79,16 @@ def consensus(labels: Iterable[Label], segments: Sequence[Segment], policy: Cons
                 f"a label of pair {kept[0].pair} is on segment {index}, but its video has only {len(segments)} "
                 "segments (the first is 0); supersede it with a skip"
             )
-        votes = [label for label in kept if label.segment == index]
-        result.sign[index], result.weight[index] = _tally(votes, policy)
-        result.labelled[index] = True
+        opinion = _tally([label for label in kept if label.segment == index], policy)
+        if opinion is not None:
+            result.sign[index], result.weight[index] = opinion
+            result.labelled[index] = True
     return result
 
 
 def global_consensus(labels: Iterable[Label], policy: ConsensusPolicy) -> tuple[int, float] | None:
     """Sign and weight by the labels on the whole video, counted as in `consensus`; None if nobody gave one."""
-    votes = [label for label in _counted(labels, policy) if label.segment is None]
+    votes = [label for label in votes_of(labels, policy) if label.segment is None]
     return _tally(votes, policy) if votes else None
 
 
@@ -79,8 +109,8 @@ def is_mixed(labels: SegmentLabels) -> bool:
     return bool((signs > 0).any() and (signs < 0).any())
 
 
-def _counted(labels: Iterable[Label], policy: ConsensusPolicy) -> list[Label]:
-    """The labels that vote: no skips, nothing superseded, each annotator's latest on each segment."""
+def votes_of(labels: Iterable[Label], policy: ConsensusPolicy) -> list[Label]:
+    """One pair's labels that vote: no skips, nothing superseded, each annotator's latest on each segment."""
     given = sorted(labels, key=lambda label: (label.created, label.id))
     superseded = {label.supersedes for label in given}
     latest = {}
@@ -88,17 +118,50 @@ def _counted(labels: Iterable[Label], policy: ConsensusPolicy) -> list[Label]:
         counts = policy.annotators is None or label.annotator in policy.annotators
         if counts and label.aspect == policy.aspect and label.choice != "skip" and label.id not in superseded:
             latest[label.segment, label.annotator_kind, label.annotator] = label
-    return list(latest.values())
+    votes = list(latest.values())
+    if not policy.humans_override:
+        return votes
+    by_people = {label.segment for label in votes if label.annotator_kind == "human"}
+    return [label for label in votes if label.annotator_kind == "human" or label.segment not in by_people]
 
 
-def _tally(votes: Sequence[Label], policy: ConsensusPolicy) -> tuple[int, float]:
-    signs = [SIGNS[label.choice] for label in votes]
-    a, b, ties = signs.count(1), signs.count(-1), signs.count(0)
-    sign = 1 if a > max(b, ties) else -1 if b > max(a, ties) else 0
+def voter(label: Label) -> str:
+    """The name under which `Measured` knows who gave the label."""
+    return f"{label.annotator_kind}/{label.annotator}"
+
+
+def _tally(votes: Sequence[Label], policy: ConsensusPolicy) -> tuple[int, float] | None:
+    """Sign and weight; None where the policy sees no clear opinion."""
+    by_majority = policy.method == "majority" or (policy.humans_override and votes[0].annotator_kind == "human")
+    if by_majority:
+        signs = [SIGNS[label.choice] for label in votes]
+        a, tie, b = (float(signs.count(sign)) for sign in (1, 0, -1))
+        total = float(len(votes))
+    else:
+        (a, tie, b), total = _probabilities(votes, policy), 1.0
+    most = max(a, tie, b)
+    first = [sign for sign, support in ((1, a), (0, tie), (-1, b)) if support >= most * (1 - _SAME)]
+    if most / total < policy.minimum_confidence or (len(first) > 1 and policy.draw == "unlabelled"):
+        return None
+    sign = first[0] if len(first) == 1 else 0
     if not policy.confidence_weights:
         return sign, 1.0
     stated = [label.confidence for label in votes if label.confidence is not None]
-    return sign, abs(a - b) / len(votes) * (float(np.mean(stated)) if stated else 1.0)
+    counts_stated = stated and by_majority  # the other methods know how far each can be trusted
+    return sign, abs(a - b) / total * (float(np.mean(stated)) if counts_stated else 1.0)
+
+
+def _probabilities(votes: Sequence[Label], policy: ConsensusPolicy) -> Chances:
+    """Bayes' rule over the votes on one segment: P(truth | votes) ~ P(truth) prod_r P(vote of r | truth)."""
+    measured = policy.on_videos if votes[0].segment is None else policy.on_segments
+    if measured is None:
+        raise ValueError(f"{policy.method} consensus needs measured annotators; call `voters.measured` first")
+    odds = np.array(measured.prior)
+    for label in sorted(votes, key=voter):
+        odds = odds * np.array(measured.chosen[voter(label)])[:, PLACES[label.choice]]
+        odds = odds / odds.sum()
+    a, tie, b = (float(chance) for chance in odds)
+    return a, tie, b
 
 
 def _check_grid(seconds: float, segments: Sequence[Segment]) -> None:

@@ -2,6 +2,8 @@
 
 import contextlib
 import re
+import threading
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,16 +25,28 @@ NETWORK_FILE_SYSTEMS = {
 BUSY_SECONDS = 60
 
 
-def connect(root: Path, database: str | None) -> sa.Engine:
+KEPT_CONNECTIONS = 64  # more than a server has threads
+_turns: weakref.WeakKeyDictionary[sa.Engine, threading.Lock] = weakref.WeakKeyDictionary()
+
+
+def connect(root: Path, database: str | None, keep: bool = False) -> sa.Engine:
     """The engine of the project at `root`: its own SQLite file, or the server that the URL `database` names.
+
+    With `keep` connections stay open between uses, and this process's writers queue up instead of polling SQLite's
+    lock: for a server with many threads, not for use after a fork.
 
     Raises UserError for a network file system, a password in the URL, an unknown kind of server or a missing driver.
     """
     options: dict[str, Any] = {"poolclass": sa.NullPool, "json_serializer": schema.canonical_json}
+    if keep:
+        options |= {"poolclass": sa.QueuePool, "pool_size": KEPT_CONNECTIONS, "pool_pre_ping": database is not None}
     if database is not None:
         return _server(database, options)
     refuse_network_file_system(root)
-    engine = sa.create_engine(f"sqlite:///{root / 'project.db'}", connect_args={"timeout": BUSY_SECONDS}, **options)
+    arguments = {"timeout": BUSY_SECONDS, "check_same_thread": False}
+    engine = sa.create_engine(f"sqlite:///{root / 'project.db'}", connect_args=arguments, **options)
+    if keep:
+        _turns[engine] = threading.Lock()
 
     @sa.event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
@@ -79,7 +93,8 @@ def _server(database: str, options: dict[str, Any]) -> sa.Engine:
 @contextlib.contextmanager
 def writing(engine: sa.Engine, *tables: str) -> Iterator[sa.Connection]:
     """One transaction that is the only writer of `tables` from its start, so that look-then-insert is safe."""
-    with engine.execution_options(writing=True).begin() as connection:
+    turn = _turns.get(engine) or contextlib.nullcontext()
+    with turn, engine.execution_options(writing=True).begin() as connection:
         if tables and connection.dialect.name == "postgresql":
             connection.exec_driver_sql(f"LOCK TABLE {', '.join(tables)} IN SHARE ROW EXCLUSIVE MODE")
         yield connection

@@ -72,6 +72,10 @@ def _merge_rows(project: Project, other: Project, rows: Iterable[R], report: Mer
         obstacles: list[tuple[Row, str]] = [
             (given, f"is in both with another {', '.join(differing(here, given))}") for here, given in clashes
         ]
+        fresh = {row.id for row in new} | {given.id for _, given in clashes}
+        for known in batch:
+            if known.id not in fresh:
+                _bring_files(project, other, known)  # imported labels bring their pairs, but no videos
         ready = []
         for row in new:
             obstacle = _obstacle(row, other, left_out)
@@ -101,6 +105,6 @@ def _obstacle(row: Row, other: Project, left_out: set[str]) -> str:
 
 def _bring_files(project: Project, other: Project, row: Row) -> None:
     for kind, digest in files_of(row):
-        target = project.file_path(kind, digest)
-        if not target.exists():
-            copy_atomic(other.file_path(kind, digest), target)
+        source, target = other.file_path(kind, digest), project.file_path(kind, digest)
+        if source.exists() and not target.exists():
+            copy_atomic(source, target)

@@ -22,6 +22,7 @@ from densedpo.store.tables import login, person
 Role = Literal["annotator", "reviewer", "lead"]
 State = Literal["active", "paused", "retired"]
 
+ERASED = "(erased)"  # the name of somebody whose personal data is gone
 INVITE_DAYS = 30
 LOGIN_DAYS = 30
 
@@ -67,6 +68,19 @@ def set_state(project: Project, id: str, state: State) -> None:
             connection.execute(sa.update(person).where(person.c.id == id).values(invite=None, invite_until=None))
             connection.execute(sa.delete(login).where(login.c.person == id))
     project.record("person-state", person=id, state=state)
+
+
+def erase(project: Project, id: str) -> None:
+    """Forget a person's name, and end their links and logins for good. Their labels stay under the random id."""
+    set_state(project, id, "retired")
+    with writing(project, "person") as connection:
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("PRAGMA secure_delete=ON")  # overwrite the name in the file, too
+        connection.execute(sa.update(person).where(person.c.id == id).values(name=ERASED))
+    if project._engine.dialect.name == "sqlite":
+        with contextlib.closing(project._engine.raw_connection()) as raw:  # outside of any transaction
+            raw.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    project.record("person-erased", person=id)
 
 
 def invite(project: Project, id: str, days: float = INVITE_DAYS) -> str:

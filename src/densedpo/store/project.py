@@ -27,6 +27,8 @@ from densedpo.store.tables import content_of, differing, values_of
 
 BATCH = 500  # rows per statement
 SETTINGS_FILE = "project.yaml"
+_LATER = tables.label.alias()
+_STANDS = ~sa.exists().where(_LATER.c.supersedes == tables.label.c.id)  # made once: making an alias is slow
 SUFFIXES: dict[FileKind, str] = {"media": ".mp4", "latents": ".safetensors"}
 
 R = TypeVar("R", Clip, Pair, Label, Event)
@@ -98,6 +100,15 @@ class Project:
         db.migrate(engine, settings.database or str(root))
         return cls(root, settings, engine)
 
+    @contextlib.contextmanager
+    def keeping_connections(self) -> Iterator[Self]:
+        """This project with connections that stay open: for a server of many threads, not to be forked."""
+        engine = db.connect(self.root, self.settings.database, keep=True)
+        try:
+            yield type(self)(self.root, self.settings, engine)
+        finally:
+            engine.dispose()
+
     def clips(self, split: str | None = None) -> Iterator[Clip]:
         """The clips in id order, of one split or all."""
         return self._iterate(Clip, _equal(tables.clip.c.split, split))
@@ -110,17 +121,14 @@ class Project:
         self, pair: str | None = None, annotator: str | None = None, superseded: bool = False
     ) -> Iterator[Label]:
         """The labels in id order, of one pair and annotator or all; superseded ones only if asked for."""
-        label, later = tables.label, tables.label.alias()
-        stands = ~sa.exists().where(later.c.supersedes == label.c.id)
-        where = [_equal(label.c.pair, pair), _equal(label.c.annotator, annotator)]
-        return self._iterate(Label, *where, *([] if superseded else [stands]))
+        where = [_equal(tables.label.c.pair, pair), _equal(tables.label.c.annotator, annotator)]
+        return self._iterate(Label, *where, *([] if superseded else [_STANDS]))
 
     def labels_of(self, pairs: Sequence[str]) -> dict[str, list[Label]]:
         """The standing labels of at most `BATCH` pairs, by pair."""
-        label, later = tables.label, tables.label.alias()
-        stands = ~sa.exists().where(later.c.supersedes == label.c.id)
+        label = tables.label
         found: dict[str, list[Label]] = {pair: [] for pair in pairs}
-        query = sa.select(label).where(label.c.pair.in_(pairs), stands).order_by(label.c.id)
+        query = sa.select(label).where(label.c.pair.in_(pairs), _STANDS).order_by(label.c.id)
         with db.clear_errors(self.place), self._engine.begin() as connection:
             for row in connection.execute(query).mappings():
                 found[row["pair"]].append(Label(**row))

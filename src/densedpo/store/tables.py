@@ -128,10 +128,47 @@ assignment = sa.Table(
     _text("lease_until"),
     _text("created"),
     _text("finished", optional=True),
+    _text("kind"),
 )
-_held = assignment.c.state != "lapsed"
+_held = (assignment.c.state != "lapsed") & (assignment.c.kind == "work")
 sa.Index(  # the database itself refuses a second holder
     "ix_assignment_slot", assignment.c.pair, assignment.c.slot, unique=True, sqlite_where=_held, postgresql_where=_held
+)
+gold = sa.Table(
+    "gold",
+    metadata,
+    _id(),
+    _text("pair", sa.ForeignKey("pair.id"), index=True),
+    sa.Column("segment", sa.Integer),
+    _text("aspect"),
+    _text("choice"),
+    _text("origin"),
+    _text("created"),
+)
+
+# What machine judges answered, and so what need not be asked again. Like assignments, these are not merged.
+judgement = sa.Table(
+    "judgement",
+    metadata,
+    _id(),
+    _text("pair", sa.ForeignKey("pair.id"), index=True),
+    sa.Column("segment", sa.Integer),
+    sa.Column("segment_seconds", sa.Double, nullable=False),
+    _text("aspect"),
+    _text("judge", index=True),
+    _text("judge_version"),
+    _text("order_shown"),
+    sa.Column("vote", sa.Integer, nullable=False),
+    _text("outcome"),
+    _text("choice"),
+    sa.Column("confidence", sa.Double),
+    sa.Column("artifacts", sa.JSON, nullable=False),
+    _text("reason"),
+    _text("raw"),
+    sa.Column("tokens_in", sa.Integer, nullable=False),
+    sa.Column("tokens_out", sa.Integer, nullable=False),
+    sa.Column("milliseconds", sa.Integer, nullable=False),
+    _text("created"),
 )
 
 

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from densedpo.chunks import batched, chunks
-from densedpo.diffusion.protocol import VideoModel
+from densedpo.diffusion.protocol import VideoModel, given_frames
 from densedpo.diffusion.seeds import Key, generator
 from densedpo.errors import UserError
 from densedpo.models.encoded import encode_clips, latents_file
@@ -146,7 +146,8 @@ def load_dataset(project: Project, model: VideoModel, settings: TrainSettings, s
     """
     shape = project.settings
     segments = segment_grid(shape.frames, shape.fps, shape.segment_seconds)
-    frames_SF = np.asarray(latent_weights(segments, shape.frames, model.temporal_factor), dtype=np.float64)
+    weights_SF = np.asarray(latent_weights(segments, shape.frames, model.temporal_factor), dtype=np.float64)
+    frames_SF = weights_SF[:, given_frames(model) :]  # a given first frame counts in no loss
     chosen = Chosen(model, frames_SF)
     if settings.method == "sft" and settings.sft_on == "clips":
         _choose_clips(chosen, project, model, len(segments), split)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from densedpo.diffusion.protocol import Conditioning, VideoModel
+from densedpo.diffusion.protocol import Conditioning, VideoModel, given_frames
 from densedpo.training.data import Batch
 from densedpo.training.settings import TrainSettings
 
@@ -63,13 +63,13 @@ def prepare(
 
 
 def residual(model: VideoModel, inputs: Inputs, settings: TrainSettings) -> Tensor:
-    """Prediction minus target, `[N, C, F, H, W]`, without the leading padding frames; 0 where nothing counts."""
+    """Prediction minus target, `[N, C, F, H, W]`, without leading padding and given frames; 0 where nothing counts."""
     with _autocast(inputs.noisy_NCFHW.device, settings):
         prediction = model.predict(inputs.noisy_NCFHW, inputs.sigma_N, inputs.conditioning)
     wrong = prediction.float() - inputs.target_NCFHW
     if inputs.counted_N1FHW is not None:
         wrong = wrong * inputs.counted_N1FHW
-    return wrong[:, :, model.padding_frames :]
+    return wrong[:, :, model.padding_frames + given_frames(model) :]
 
 
 def _autocast(device: torch.device, settings: TrainSettings) -> AbstractContextManager[object]:

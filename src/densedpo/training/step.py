@@ -14,7 +14,7 @@ from torch import Tensor
 from densedpo.chunks import chunks
 from densedpo.diffusion.protocol import VideoModel
 from densedpo.losses.common import LossOutput, PairErrors
-from densedpo.models.encoded import conditioning
+from densedpo.models.encoded import conditioning, first_frames_of
 from densedpo.store.project import Project
 from densedpo.training.data import Batch, Slot, load_batch
 from densedpo.training.draws import draw_noise, draw_sigma, sigma_weights
@@ -46,7 +46,8 @@ class Engine:
     def inputs(self, batch: Batch, sigma_B: Tensor) -> Inputs:
         """What the denoiser is given for a batch."""
         noises = draw_noise(batch.slots, tuple(batch.a_BCFHW.shape[1:]), self.settings)
-        told = conditioning(self.project, self.model, batch.prompts)
+        images = first_frames_of(self.project, self.model, [slot.example.id for slot in batch.slots])
+        told = conditioning(self.project, self.model, batch.prompts, images)
         return prepare(self.model, batch, told, sigma_B, noises, self.settings)
 
     def sigmas(self, batch: Batch) -> Tensor:

@@ -10,17 +10,19 @@ export const KEYS = [
   ["c", "comment", "C", "comment on this answer"],
   ["p", "previous", "P", "back to the pair before"],
   [" ", "play", "Space", "play, pause"],
+  ["s", "speed", "S", "slower: 1, ½, ¼"],
   [",", "back", ",", "one frame back"],
   [".", "on", ".", "one frame on"],
-  ["k", "next", "K", "next question"],
   ["j", "prior", "J", "question before"],
+  ["k", "next", "K", "next question"],
   ["1", "go", "1 … 9", "go to a segment"],
   ["w", "whole", "W", "whole video, or the segment"],
-  ["s", "speed", "S", "slower: 1, ½, ¼"],
   ["v", "view", "V", "difference of the two"],
+  ["b", "wipe", "B", "wipe from one to the other"],
   ["z", "zoom", "Z", "zoom: 1, 2, 4"],
-  ["Shift", "", "Shift + arrows", "move the zoomed part"],
+  ["Shift", "", "Shift + arrows", "move zoomed part or wipe"],
   ["r", "real", "R", "the real clip, if your lead shows it"],
+  ["g", "guideline", "G", "what to look for"],
   ["?", "help", "?", "this list"],
 ];
 
@@ -29,11 +31,11 @@ const ACTIONS = new Map(KEYS.map(([key, action]) => [key, action]));
 // `act(action, key)` is called for each key that means something.
 export function listen(act) {
   document.addEventListener("keydown", (event) => {
-    const field = event.target.closest("input, textarea, select");
-    const busy = document.querySelector("dialog[open]") || (field && !field.closest("dialog")); // a closed one keeps focus a moment
-    if (busy || event.altKey || event.isComposing) return;
+    if (document.querySelector("dialog[open]")) return;
+    const target = event.target.closest("dialog") ? document.body : event.target; // a closed one keeps focus a moment
+    if (target.closest("input, textarea, select") || event.altKey || event.isComposing) return;
     if ((event.ctrlKey || event.metaKey) && event.key !== "z") return;
-    if (event.target.closest("button, a") && (event.key === "Enter" || event.key === " ")) return; // it presses that
+    if (target.closest("button, a, summary") && (event.key === "Enter" || event.key === " ")) return; // it presses that
     const key = event.key.length === 1 ? event.key.toLowerCase() : event.key;
     let action = ACTIONS.get(key);
     if (event.ctrlKey || event.metaKey) action = "undo";

@@ -2,18 +2,22 @@
 
 import { Answers, keyOf } from "./answers.js";
 import { Refusal, request } from "./api.js";
+import * as feedback from "./feedback.js";
 import { describe, listen } from "./keys.js";
+import { Look } from "./look.js";
 import { Player } from "./player.js";
-import { Timeline, aspectName, placeName } from "./timeline.js";
+import { SIGNS, Timeline, WORDS, aspectName, placeName } from "./timeline.js";
+import { Views } from "./views.js";
 
 const find = (selector) => document.querySelector(selector);
-const SPEEDS = [1, 0.5, 0.25], ZOOMS = [1, 2, 4];
+const SPEEDS = [1, 0.5, 0.25];
+const API = find("#work").dataset.review ? "/api/review" : "/api";
 
-const player = new Player(find("#source"), [find("#left"), find("#right")], find("#difference"));
+const player = new Player(find("#source"), [find("#left"), find("#right")], { difference: find("#difference"), wipe: find("#wipe") });
 const real = new Player(find("#real-source"), [find("#real-canvas")]);
 const timeline = new Timeline(find("#timeline"), go);
-let task = null, answers = null, current = null, whole = false, previous = null, busy = false;
-let watched = 0, since = null; // milliseconds that the current question has been in view
+const views = new Views(player), look = new Look(find("#look"));
+let task = null, answers = null, current = null, whole = false, previous = null, busy = false, fetched = null;
 
 const actions = {
   left: () => choose("left"),
@@ -42,20 +46,10 @@ const actions = {
   },
   whole: () => setWhole(!whole),
   speed: () => player.speed(SPEEDS[(SPEEDS.indexOf(player.rate) + 1) % SPEEDS.length]),
-  view: () => {
-    const difference = find("#work").dataset.view === "sides";
-    find("#work").dataset.view = difference ? "difference" : "sides";
-    for (const figure of document.querySelectorAll("#screens figure")) {
-      figure.hidden = figure.classList.contains("difference") !== difference;
-    }
-    find("[data-do=view]").setAttribute("aria-pressed", difference);
-    player.look(player.zoom.factor);
-  },
-  zoom: () => zoomTo(ZOOMS[(ZOOMS.indexOf(player.zoom.factor) + 1) % ZOOMS.length]),
-  pan: (key) => {
-    const by = 0.1 / player.zoom.factor, { factor, x, y } = player.zoom;
-    player.look(factor, x + by * ((key === "ArrowRight") - (key === "ArrowLeft")), y + by * ((key === "ArrowDown") - (key === "ArrowUp")));
-  },
+  view: () => views.toggle("difference"),
+  wipe: () => views.toggle("wipe"),
+  zoom: () => views.zoom(),
+  pan: (key) => views.pan(key),
   real: () => {
     if (!task.real) return;
     player.pause();
@@ -66,10 +60,11 @@ const actions = {
     find("#real").showModal();
   },
   help: () => find("#help").showModal(),
+  guideline: () => find("#guideline").showModal(),
 };
 
 function act(action, key) {
-  if (action === "help" || (task && !busy)) actions[action](key);
+  if (action === "help" || action === "guideline" || (task && !busy)) actions[action](key);
 }
 
 // --- one pair ---
@@ -102,8 +97,10 @@ async function open(next) {
   find("#real-open").hidden = !task.real;
   find("#loading").hidden = false;
   find("#screens").style.setProperty("--ratio", task.width / task.height);
+  find("#practice").hidden = !task.practice;
+  if (task.practice) find("#practice").textContent = `Practice ${task.practice.number} of ${task.practice.of}`;
   timeline.build(task);
-  zoomTo(1);
+  views.zoomTo(1);
   player.load(`/media/${task.id}/pair`, task, task.swap);
   go(answers.unanswered[0] ?? task.questions[0]);
   player.play();
@@ -111,7 +108,7 @@ async function open(next) {
 
 async function reload(refusal) {
   const id = task.id;
-  await settle(() => (refusal.status === 409 ? request("GET", `/api/assignments/${id}`) : request("POST", "/api/next")));
+  await settle(() => (refusal.status === 409 ? request("GET", `/api/assignments/${id}`) : request("POST", `${API}/next`)));
   notify(refusal.message);
 }
 
@@ -125,8 +122,12 @@ async function finish() {
   await answers.settled();
   if (task?.id !== id) return;
   await settle(async () => {
-    await request("POST", `/api/assignments/${id}/finish`);
-    return request("POST", "/api/next");
+    const right = await request("POST", `/api/assignments/${id}/finish`);
+    if (right) {
+      player.pause();
+      await feedback.show(right);
+    }
+    return request("POST", `${API}/next`);
   });
 }
 
@@ -134,8 +135,7 @@ async function finish() {
 
 function go(question) {
   current = question;
-  watched = 0;
-  since = document.hidden ? null : performance.now();
+  look.begin(answers.get(question).choice ? 0 : task.minimum_seconds);
   setWhole(question[0] === null);
   mark();
 }
@@ -153,22 +153,16 @@ function setWhole(value) {
 }
 
 function choose(choice, comment = null) {
-  const spent = elapsed(), before = answers.get(current);
+  const before = answers.get(current);
   comment ??= before.choice === "skip" ? "" : before.comment; // a skip's comment is its reason
-  if (!before.choice && spent < 1000 * task.minimum_seconds) {
-    return notify(`Look for at least ${task.minimum_seconds} s before you choose.`);
-  }
+  if (!look.enough) return notify(`Look for at least ${task.minimum_seconds} s before you choose.`);
   quiet();
-  answers.give(current, choice, comment, spent);
+  answers.give(current, choice, comment, look.elapsed);
   const place = task.questions.findIndex((question) => keyOf(question) === keyOf(current));
   const after = [...task.questions.slice(place + 1), ...task.questions.slice(0, place)];
   const next = after.find((question) => !answers.get(question).choice);
   if (next) go(next);
   else mark();
-}
-
-function elapsed() {
-  return watched + (since === null ? 0 : performance.now() - since);
 }
 
 // --- what the page shows ---
@@ -183,13 +177,15 @@ function mark() {
     button.setAttribute("aria-pressed", button.dataset.choice === choice);
   }
   find("#skip").setAttribute("aria-pressed", choice === "skip");
+  find("#opinions").replaceChildren(...timeline.said(current).map(opinion));
   find("#finish").dataset.ready = left ? "" : "yes";
 }
 
-function zoomTo(factor) {
-  player.look(factor, 0.5, 0.5);
-  find("#zoom").firstChild.textContent = `Zoom ${factor}× `;
-  find("#zoom").setAttribute("aria-pressed", factor > 1);
+function opinion({ who, choice, comment }) {
+  const item = document.createElement("li");
+  item.dataset.choice = choice;
+  item.textContent = `${who}: ${SIGNS[choice]} ${WORDS[choice]}${comment ? ` – “${comment}”` : ""}`;
+  return item;
 }
 
 function notify(text) {
@@ -207,7 +203,7 @@ function status(text, bad = 0) {
 }
 
 async function showProgress() {
-  const found = await request("GET", "/api/progress").catch(() => null);
+  const found = await request("GET", `${API}/progress`).catch(() => null);
   if (!found) return;
   previous = found.previous;
   find("[data-do=previous]").disabled = !previous;
@@ -219,11 +215,24 @@ async function showProgress() {
   find("#pace").textContent = `${found.done} of ${total} pairs${pace}`;
 }
 
+// Fetch the next pair's file while this one is looked at; the player then finds it in the browser's cache.
+async function fetchAhead() {
+  if (fetched === task.id) return;
+  fetched = task.id;
+  try {
+    const { id } = await request("GET", `${API}/ahead`);
+    if (id) await (await fetch(`/media/${id}/pair`, { priority: "low" })).arrayBuffer();
+  } catch {
+    // the player will fetch it when its turn comes
+  }
+}
+
 // --- wiring ---
 
 player.addEventListener("painted", ({ detail }) => {
   if (!task) return;
   find("#loading").hidden = true;
+  fetchAhead();
   timeline.at(detail);
   find("#frame").textContent = `frame ${detail} of ${task.frames - 1} · ${(detail / task.fps).toFixed(2)} s`;
 });
@@ -234,10 +243,6 @@ player.addEventListener("state", () => {
   }
 });
 player.addEventListener("broken", () => notify("This pair does not load. Reload the page; if it stays so, tell your lead."));
-document.addEventListener("visibilitychange", () => {
-  watched = elapsed();
-  since = document.hidden ? null : performance.now();
-});
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (!button) return;
@@ -255,22 +260,22 @@ find("#reasons").addEventListener("keydown", (event) => find(`#reasons li:nth-ch
 // Saved at the submit itself: a dialog's close event comes a moment later, when another question may be the current one.
 find("#comment form").addEventListener("submit", (event) => {
   if (event.submitter.value !== "save") return;
-  answers.give(current, answers.get(current).choice, find("#comment-text").value, elapsed());
+  answers.give(current, answers.get(current).choice, find("#comment-text").value, look.elapsed);
   mark();
 });
 find("#comment").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && event.ctrlKey) find("#comment form").requestSubmit(find("#comment .primary"));
 });
-find("#real").addEventListener("close", () => {
+// As with comments: at once, not at the dialog's close event.
+function leaveReal(event) {
+  event.preventDefault();
+  find("#real").close();
   real.pause();
   player.play();
-});
-find("#screens").addEventListener("pointermove", (event) => {
-  const canvas = event.target.closest("canvas");
-  if (!canvas || player.zoom.factor === 1) return;
-  player.look(player.zoom.factor, event.offsetX / canvas.clientWidth, event.offsetY / canvas.clientHeight);
-});
+}
+find("#real form").addEventListener("submit", leaveReal);
+find("#real").addEventListener("cancel", leaveReal);
 describe(find("#help dl"));
 listen(act);
 if (!Player.exact) notify("This browser cannot tell which frame it shows, so the picture may jerk. Take a current Chrome, Edge, Safari or Firefox.");
-settle(() => request("POST", "/api/next"));
+settle(() => request("POST", `${API}/next`));

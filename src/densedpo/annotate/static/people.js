@@ -1,13 +1,9 @@
 // The lead's page: who works here, and links to let them in.
 
 import { request } from "./api.js";
+import { element, movesOf } from "./moves.js";
 
 const find = (selector) => document.querySelector(selector);
-const MOVES = { active: [["Pause", "paused"], ["Retire", "retired"]], paused: [["Go on", "active"], ["Retire", "retired"]], retired: [["Take back", "active"]] };
-
-function element(tag, text, properties = {}) {
-  return Object.assign(document.createElement(tag), { textContent: text, ...properties });
-}
 
 async function attempt(action) {
   const trouble = find("#trouble");
@@ -25,12 +21,11 @@ function row(person) {
   const line = document.createElement("tr");
   line.append(element("th", person.name, { scope: "row" }), element("td", person.role), element("td", person.state));
   line.append(element("td", person.done, { className: "number" }), element("td", person.invited ? "valid" : "none"));
-  const moves = element("td", "", { className: "moves" });
-  const move = (text, act) => moves.append(element("button", text, { type: "button", onclick: () => attempt(act) }));
-  for (const [text, state] of MOVES[person.state]) move(text, () => request("POST", `/api/people/${person.id}/state`, { state }));
+  const moves = element("td", "", { className: "moves" }), more = [];
   if (person.state !== "retired" && find("#everybody").dataset.tokens) {
-    move("New link", async () => offer(await request("POST", `/api/people/${person.id}/invite`), person.name));
+    more.push(["New link", async () => offer(await request("POST", `/api/people/${person.id}/invite`), person.name)]);
   }
+  moves.append(movesOf(person, attempt, more));
   line.append(moves);
   return line;
 }

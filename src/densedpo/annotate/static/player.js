@@ -8,12 +8,14 @@ const BITS = 16, CELL = 8; // as densedpo.video.player writes them
 export class Player extends EventTarget {
   static exact = "requestVideoFrameCallback" in HTMLVideoElement.prototype;
 
-  // `canvases`: one for each side, from left to right; `difference`: one for all, or null.
-  constructor(video, canvases, difference = null) {
+  // `canvases`: one for each side, from left to right; `difference` and `wipe`: one canvas each that shows both sides.
+  constructor(video, canvases, { difference = null, wipe = null } = {}) {
     super();
     this.video = video;
     this.canvases = canvases;
     this.difference = difference;
+    this.wipe = wipe;
+    this.divider = 0.5;
     this.zoom = { factor: 1, x: 0.5, y: 0.5 };
     this.rate = 1;
     this.playing = false;
@@ -35,7 +37,7 @@ export class Player extends EventTarget {
     const width = this.canvases.length * (shape.strip + shape.width);
     this.fresh = scratch(width, shape.height);
     this.shown = scratch(width, shape.height);
-    for (const canvas of [...this.canvases, this.difference]) {
+    for (const canvas of [...this.canvases, this.difference, this.wipe]) {
       if (canvas) Object.assign(canvas, { width: shape.width, height: shape.height });
     }
     this.video.src = url;
@@ -86,6 +88,12 @@ export class Player extends EventTarget {
     const half = 0.5 / factor;
     const within = (value) => Math.min(1 - half, Math.max(half, value));
     this.zoom = { factor, x: within(x), y: within(y) };
+    if (this.frame !== null) this.#paint();
+  }
+
+  // In the wipe: the left video up to `share` of the width, the right one from there.
+  divide(share) {
+    this.divider = Math.min(1, Math.max(0, share));
     if (this.frame !== null) this.#paint();
   }
 
@@ -140,9 +148,27 @@ export class Player extends EventTarget {
 
   #paint() {
     this.canvases.forEach((canvas, index) => this.#side(canvas, index, "source-over"));
-    if (!this.difference || this.difference.closest("[hidden]")) return;
-    this.#side(this.difference, 0, "source-over");
-    this.#side(this.difference, 1, "difference");
+    if (this.difference && !this.difference.closest("[hidden]")) {
+      this.#side(this.difference, 0, "source-over");
+      this.#side(this.difference, 1, "difference");
+    }
+    if (this.wipe && !this.wipe.closest("[hidden]")) this.#paintWipe();
+  }
+
+  #paintWipe() {
+    const context = this.wipe.getContext("2d", { alpha: false }), { width, height } = this.wipe;
+    const x = Math.round(this.divider * width);
+    this.#side(this.wipe, 0, "source-over");
+    context.save();
+    context.beginPath();
+    context.rect(x, 0, width - x, height);
+    context.clip();
+    this.#side(this.wipe, 1, "source-over");
+    context.restore();
+    context.fillStyle = "#000";
+    context.fillRect(x - 2, 0, 4, height);
+    context.fillStyle = "#fff";
+    context.fillRect(x - 1, 0, 2, height);
   }
 
   #side(canvas, index, operation) {

@@ -1,0 +1,99 @@
+"""The videos that an evaluation makes itself: the base model and its adapters, from the same noise."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+from densedpo.diffusion.protocol import VideoModel, check_frame_rate
+from densedpo.errors import UserError
+from densedpo.evaluation.record import Record
+from densedpo.evaluation.sampling import Studio
+from densedpo.evaluation.settings import EvaluateSettings
+from densedpo.evaluation.shots import BASE, Shot
+from densedpo.files import file_digest
+from densedpo.models import load_model
+from densedpo.models.identity import versions
+from densedpo.models.lora import WEIGHTS, adapter_on
+from densedpo.progress import track
+from densedpo.store.project import Project
+from densedpo.video.io import write_video
+
+Batch = tuple[str, Sequence[Shot]]  # a contestant, and shots made together
+
+
+@dataclass(frozen=True)
+class Makers:
+    """The base model and the adapters that compete with it."""
+
+    studio: Studio
+    adapters: dict[str, Path]
+
+    @property
+    def contestants(self) -> tuple[str, ...]:
+        """The base first."""
+        return (BASE, *self.adapters)
+
+    def facts(self) -> dict[str, Any]:
+        """What the videos are made from, for run.json."""
+        model = self.studio.model
+        return {
+            "base_model": model.name,
+            "model_hash": model.model_hash,
+            "vae_hash": model.vae_hash,
+            "sources": {name: file_digest(folder / WEIGHTS) for name, folder in self.adapters.items()},
+            "versions": versions(),
+        }
+
+    def make(self, record: Record, batches: Iterable[Batch]) -> None:
+        """Make and keep the videos of all batches; a stop on the way leaves a batch to be made again."""
+        for name, work in groupby(track(list(batches), description="evaluate"), key=itemgetter(0)):
+            with adapter_on(self.studio.model.denoiser, self.adapters[name]) if name != BASE else nullcontext():
+                for _, batch in work:
+                    began = time.monotonic()
+                    for shot, frames in zip(batch, self.studio.videos(batch), strict=True):
+                        path = record.place(name, shot)
+                        path.parent.mkdir(parents=True, exist_ok=True)
+                        write_video(path, frames, self.studio.size.fps)
+                    record.forget(name, batch, time.monotonic() - began)
+
+
+def find_makers(project: Project, settings: EvaluateSettings) -> tuple[Makers, EvaluateSettings]:
+    """The makers, and the settings with the model's own steps and guidance and the runs filled in.
+
+    Raises UserError as `find_adapters`, and for a frame rate that the model does not have.
+    """
+    adapters = find_adapters(project, settings.runs)
+    model: VideoModel = load_model(project.settings.model)
+    check_frame_rate(model, project.settings.fps)
+    steps = model.defaults.steps if settings.steps is None else settings.steps
+    guidance = model.defaults.guidance if settings.guidance is None else settings.guidance
+    size = project.settings
+    sigmas = model.sigmas(steps, model.latent_shape(size.frames, size.height, size.width))
+    guidance_2 = model.defaults.guidance_2 if settings.guidance is None else None
+    studio = Studio(model, size, sigmas, guidance, guidance_2, settings.seed)
+    found = {"steps": steps, "guidance": guidance, "runs": tuple(adapters)}
+    return Makers(studio, adapters), settings.model_copy(update=found)
+
+
+def find_adapters(project: Project, runs: Sequence[str] | None) -> dict[str, Path]:
+    """Training run → folder of its adapter, for the runs named, or for all that have one.
+
+    Raises UserError for a run without an adapter, a run named like the base model, or, if none is named, no run at all.
+    """
+    found = {file.parents[1].name: file.parent for file in sorted((project.root / "runs").glob(f"*/adapter/{WEIGHTS}"))}
+    known = ", ".join(found) or "none"
+    for name in found if runs is None else runs:
+        if name not in found:
+            raise UserError(f"training run {name!r} has no adapter; runs that have one: {known}; see `densedpo train`")
+        if name == BASE:
+            raise UserError(f"a training run may not be named {BASE!r} here, for that is the base model; rename it")
+    if not found and runs is None:
+        raise UserError("no training run has an adapter yet; make one with `densedpo train`")
+    return found if runs is None else {name: found[name] for name in runs}

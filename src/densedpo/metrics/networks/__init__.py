@@ -1,0 +1,1 @@
+"""Published networks that some metrics need. Loaded only by the metric that runs one."""
