@@ -145,6 +145,7 @@ def test_practice_by_keyboard(visit: Callable[..., Page], tmp_path: Path) -> Non
     (project.root / "rules.md").write_text(GUIDELINE)
     with served(project, tokens=True, practice=1, guideline=project.root / "rules.md") as url:
         page = visit(url + link(project, "Ann", "annotator"))
+        expect(page.locator("button")).to_be_focused()
         press(page, "Enter")
         expect(page.locator("h1")).to_have_text("Our rules")
         expect(page.locator("a.button")).to_be_focused()

@@ -38,7 +38,7 @@ def test_the_autoencoder_continues_bit_for_bit_and_learns(script: Callable[[str]
     assert_equal(tmp_path / "whole" / "vae.pt", tmp_path / "broken" / "vae.pt")
 
     vae = autoencoder.make_fast(autoencoder.new_autoencoder().requires_grad_(False))
-    video, shape = autoencoder.batch(10_000, True, 0)
+    video, shape = autoencoder.batch(10_000, 32, 1, 32, 0)
     covered = (shape > 0.5).expand_as(video)
 
     def error() -> float:

@@ -117,6 +117,17 @@ def test_every_objective_trains_and_two_passes_are_one(project: Project, objecti
     assert max(w.abs().max().item() for n, w in weights_of(folder).items() if "lora_B" in n) > 1e-4
 
 
+@pytest.mark.parametrize("micro_batch", [1, 2])
+@pytest.mark.parametrize("objective", [{}, {"reduction": "segment", "anchor": 0.2}, {"sigma_weight": "sigma"}])
+def test_micro_batches_add_up_to_the_batch(project: Project, objective: dict[str, Any], micro_batch: int) -> None:
+    """Pairs weigh differently here, so a mean of the micro-batches' means would be another gradient.
+
+    At a small beta: another batch size rounds errors otherwise, and k = 1000 would make 1e-4 of 1e-7.
+    """
+    common = {"beta": 20.0, **objective}
+    check_same(gradients(project, **common), gradients(project, micro_batch=micro_batch, **common))
+
+
 def test_each_option_changes_the_step(project: Project) -> None:
     """An option that did nothing would pass the test above."""
     plain = gradients(project)[1]

@@ -51,6 +51,6 @@ def test_two_processes_then_one_take_the_steps_of_one(project: Project) -> None:
     rows = [[json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()] for run in (two, one)]
     for mine, theirs in zip(*rows, strict=True):
         for key in ("loss", "grad_norm", "inside_median", "winner_delta", "loser_dominated", "pair_accuracy"):
-            assert mine[key] == pytest.approx(theirs[key], rel=1e-5, abs=1e-6), key
+            assert mine[key] == pytest.approx(theirs[key], rel=1e-5, abs=1e-5), key  # k = 10 times errors near 1
     weights, expected = (load_file(run / "adapter/pytorch_lora_weights.safetensors") for run in (two, one))
     assert max((weights[name] - expected[name]).abs().max().item() for name in weights) < 1e-5

@@ -130,12 +130,17 @@ def test_structural_pays_for_whole_videos(
 def test_micro_batches_of_any_size_give_the_same_adapter(
     trained: Callable[[dict[str, object]], Path], micro_batch: int
 ) -> None:
-    """Pairs weigh 1.25, 1.75 and 2.5 here, so a mean of the micro-batches' means would be another loss."""
+    """Pairs weigh 1.25, 1.75 and 2.5 here, so a mean of the micro-batches' means would be another loss.
+
+    Adam divides gradients by their own size, so rounding shows in weights a thousand times as large as in gradients;
+    the gradients themselves are compared to 1e-5 in test_engine_options.py.
+    """
     common = {"steps": 4, "lr": 1e-3, "beta": 100.0}
     whole = load_file(trained(common) / "adapter/pytorch_lora_weights.safetensors")
     parts = load_file(trained({**common, "micro_batch": micro_batch}) / "adapter/pytorch_lora_weights.safetensors")
-    assert max((whole[name] - parts[name]).abs().max().item() for name in whole) < 1e-6
-    assert max(weight.abs().max().item() for name, weight in whole.items() if "lora_B" in name) > 1e-3
+    largest = max(weight.abs().max().item() for name, weight in whole.items() if "lora_B" in name)
+    assert largest > 1e-3
+    assert max((whole[name] - parts[name]).abs().max().item() for name in whole) < 1e-3 * largest
 
 
 def test_the_log_says_what_a_step_saw(trained: Callable[[dict[str, object]], Path]) -> None:

@@ -130,6 +130,7 @@ def guided(model: VideoModel, guides: Guides, members: int) -> Takes:
     assert members % 2 == 0, "members are made two at a time, as pairs"
     common = {
         "mode": "guided",
+        "sampler": "euler",
         "frames": SHAPE.frames,
         "height": SHAPE.height,
         "width": SHAPE.width,
