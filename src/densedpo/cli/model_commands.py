@@ -117,7 +117,7 @@ def train(
         _tell_beta(opened, model, settings)
     if dry_run:
         return {"run": chosen, "pairs": len(dataset), "left_out": dataset.left_out}
-    report = run(opened, model, settings, chosen)
+    report = run(opened, model, settings, chosen, dataset)
     console.print(
         f"{chosen}: {report.steps} steps in {report.seconds:.0f} s; adapter in {report.adapter}", markup=False
     )

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from densedpo.diffusion.protocol import VideoModel, served_sigmas
+from densedpo.diffusion.schedule import shifted, unshifted
 from densedpo.diffusion.seeds import generator, noise
 from densedpo.errors import UserError
 from densedpo.training.data import Slot
@@ -44,8 +45,7 @@ def draw_sigma(slots: Sequence[Slot], shape: tuple[int, ...], settings: TrainSet
         )
     share_B = (below + uniform_B * (up_to - below)).clamp(EDGE, 1 - EDGE)
     plain_B = torch.sigmoid(settings.timestep_mean + settings.timestep_std * torch.special.ndtri(share_B))
-    shifted_B: Tensor = settings.timestep_shift * plain_B / (1 + (settings.timestep_shift - 1) * plain_B)
-    return shifted_B.float()
+    return shifted(plain_B, settings.timestep_shift).float()
 
 
 def _uniform(slot: Slot, seed: int) -> Tensor:
@@ -60,7 +60,7 @@ def _share_below(sigma: float, settings: TrainSettings) -> float:
     """The distribution function of the shifted logit-normal."""
     if sigma <= 0 or sigma >= 1:
         return float(sigma >= 1)
-    plain = sigma / (settings.timestep_shift - (settings.timestep_shift - 1) * sigma)
+    plain = unshifted(sigma, settings.timestep_shift)
     normal = (torch.logit(torch.tensor(plain, dtype=torch.float64)) - settings.timestep_mean) / settings.timestep_std
     return float(torch.special.ndtr(normal))
 

@@ -60,8 +60,12 @@ class TrainReport:
     reference_forwards_saved: int
 
 
-def train(project: Project, model: VideoModel, settings: TrainSettings, name: str) -> TrainReport:
+def train(
+    project: Project, model: VideoModel, settings: TrainSettings, name: str, dataset: Dataset | None = None
+) -> TrainReport:
     """Train a LoRA adapter into `runs/NAME`; stopped and called again, it goes on where it was, bit for bit.
+
+    `dataset` is what `load_dataset` made of these very arguments, if the caller has it already.
 
     Raises:
         UserError: nothing to train on; the run exists with other settings or other data; an adapter to start from does
@@ -70,7 +74,7 @@ def train(project: Project, model: VideoModel, settings: TrainSettings, name: st
     wanted(settings)
     processes = Processes(next(model.denoiser.parameters()).device)
     with project.lock(f"train-{name}") if processes.first else nullcontext():
-        dataset = load_dataset(project, model, settings)
+        dataset = dataset or load_dataset(project, model, settings)
         validation = load_dataset(project, model, settings, "validation") if settings.validate_every else None
         run = processes.first_first(lambda: begin_run(project, model, dataset, settings, name))
         prompts = itertools.chain.from_iterable(each.prompts() for each in (dataset, validation) if each)

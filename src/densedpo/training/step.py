@@ -62,6 +62,11 @@ class Engine:
             return self.table.errors(self.model, batch.slots, inputs, self.settings)
         return reference_errors(self.model, inputs, self.settings)
 
+    def products(self, batch: Batch, wrong_NCFHW: Tensor) -> Tensor | None:
+        """What the safeguard needs besides the errors, `[B, F]`; None without a safeguard, or of single videos."""
+        wanted = self.settings.safeguard is not None and batch.b_BCFHW is not None
+        return products(wrong_NCFHW) if wanted else None
+
     def loss(
         self, batch: Batch, sigma_B: Tensor, policy_NF: Tensor, product_BF: Tensor | None, reference_NF: Tensor | None
     ) -> tuple[LossOutput, PairErrors | None]:
@@ -107,7 +112,7 @@ def _one_pass(
 ) -> tuple[LossOutput, PairErrors | None, float]:
     """One concatenated forward of all videos with gradient, one backward."""
     wrong = residual(engine.model, inputs, engine.settings)
-    product = products(wrong) if engine.settings.safeguard is not None and reference_NF is not None else None
+    product = engine.products(batch, wrong)
     output, errors = engine.loss(batch, sigma_B, frame_errors(wrong), product, reference_NF)
     share = output.loss_sum.sum() / whole
     share.backward()  # type: ignore[no-untyped-call]
@@ -123,7 +128,7 @@ def _two_pass(
     """
     with torch.no_grad():
         wrong = residual(engine.model, inputs, engine.settings)
-        product = products(wrong) if engine.settings.safeguard is not None and reference_NF is not None else None
+        product = engine.products(batch, wrong)
         policy_NF = frame_errors(wrong)
         del wrong
     policy_NF.requires_grad_()
@@ -145,7 +150,7 @@ def validation_loss(engine: Engine, batches: Sequence[Batch]) -> float:
     for batch, sigma_B in zip(batches, sigmas, strict=True):
         inputs = engine.inputs(batch, sigma_B)
         wrong = residual(engine.model, inputs, engine.settings)
-        product = products(wrong) if engine.settings.safeguard is not None and batch.b_BCFHW is not None else None
+        product = engine.products(batch, wrong)
         output, _ = engine.loss(batch, sigma_B, frame_errors(wrong), product, engine.reference(batch, inputs))
         total += output.loss_sum.sum().item()
     whole = engine.processes.sum(weight_of(engine, batches, sigmas))
