@@ -56,4 +56,5 @@ find("#new")?.addEventListener("submit", (event) => {
     event.target.reset();
   });
 });
+for (const button of document.querySelectorAll("#new button")) button.disabled = false; // sooner, the form would send itself
 show();
