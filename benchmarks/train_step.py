@@ -35,6 +35,7 @@ from densedpo.training.data import Dataset, load_dataset, slots_of
 from densedpo.training.errors import Inputs, frame_errors
 from densedpo.training.objective import frame_preferences
 from densedpo.training.processes import Processes
+from densedpo.training.prompts import unencoded
 from densedpo.training.reference import ReferenceTable
 from densedpo.training.step import Engine, accumulate
 
@@ -73,7 +74,7 @@ class Bench:
         self.model = load_model(project.settings.model)
         self.settings = TrainSettings(batch=batch, rank=16, reference_draws=1)
         self.data: Dataset = load_dataset(project, self.model, self.settings)
-        encode_prompts(project, self.model, self.data.prompts())
+        encode_prompts(project, self.model, unencoded(project, self.model, self.data))
         alone = Processes(torch.device("cpu"))
         frames = torch.tensor(self.data.frames_SF, dtype=torch.float32)
         self.plain = Engine(project, self.model, self.settings, frames, 500.0, None, alone)

@@ -2,13 +2,16 @@
 
     python benchmarks/training_start.py [--pairs 10000 100000 1000000]
 
-The pairs and their labels (one annotator, every segment) are real rows of a real project; all share one file of
-latents. Each size is measured in a process of its own. (Linux: the peak of memory is read from /proc.)
+The pairs and their labels (one annotator, every segment) are real rows of a real project, and each pair has a prompt of
+its own, which is worst; all share one file of latents. A prompt's encoding is an empty file, for the start only looks
+which are there. Two prompts have none, and are found. Each size is measured in a process of its own. (Linux: the peak
+of memory is read from /proc.)
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -23,12 +26,15 @@ from densedpo.models import load_model
 from densedpo.models.encoded import save_tensors
 from densedpo.store import tables
 from densedpo.store.project import Project, ProjectSettings
-from densedpo.store.schema import Label, Pair, recipe_id
+from densedpo.store.schema import Label, Pair, content_id, recipe_id
 from densedpo.store.tables import values_of
 from densedpo.training import TrainSettings
 from densedpo.training.data import load_batch, load_dataset, slots_of
+from densedpo.training.prompts import unencoded
 
 SEGMENTS = 4
+UNENCODED = (0, 7)
+BOUNDS = {"seconds": 30.0, "MiB": 1024.0}
 
 
 def make(root: Path, count: int) -> None:
@@ -39,6 +45,8 @@ def make(root: Path, count: int) -> None:
     size = model.latent_shape(shape.frames, shape.height, shape.width)
     save_tensors(file, {side: noise(size, side) for side in ("a", "b")})
     latents = project.adopt(file, "latents")
+    prompts = project.cache_folder("prompts") / model.model_hash
+    prompts.mkdir()
     for numbers in batched(range(count), 5000):
         pairs, labels = [], []
         for number in numbers:
@@ -51,6 +59,8 @@ def make(root: Path, count: int) -> None:
                 near_identical=False,
             )  # fmt: skip
             pairs.append(values_of(row))
+            if number not in UNENCODED:
+                os.close(os.open(prompts / f"{content_id(row.prompt, str(model.dtype))}.safetensors", os.O_CREAT))
             labels += [
                 values_of(
                     Label.make(
@@ -80,11 +90,14 @@ def measure(root: Path) -> None:
     began, worked = time.perf_counter(), time.process_time()
     settings = TrainSettings()
     dataset = load_dataset(project, model, settings)
+    missing = unencoded(project, model, dataset)
     load_batch(slots_of(dataset, 0, settings))
     seconds, worked = time.perf_counter() - began, time.process_time() - worked
     grown = peak() - before
+    assert len(missing) == len(UNENCODED), missing
     print(
-        f"{len(dataset):9,} pairs: {seconds:6.1f} s to the first batch ({worked:.1f} s of CPU), {grown:6.0f} MiB more",
+        f"{len(dataset):9,} pairs: {seconds:6.1f} s to the first batch ({worked:.1f} s of CPU; at most "
+        f"{BOUNDS['seconds']:.0f}), {grown:6.0f} MiB more (at most {BOUNDS['MiB']:.0f})",
         flush=True,
     )
 

@@ -22,6 +22,7 @@ import multiprocessing
 import os
 import shutil
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -39,7 +40,7 @@ from densedpo.judges.vlm.settings import JudgeSettings
 from densedpo.labels import VlmLabelSettings, label_vlm
 from densedpo.labels.vlm_progress import Progress
 from densedpo.labels.vlm_run import Run
-from densedpo.labels.vlm_units import units
+from densedpo.labels.vlm_units import survey, units
 from densedpo.store.judgements import spent
 from densedpo.store.project import Project, ProjectSettings
 from densedpo.store.schema import Pair, recipe_id
@@ -106,13 +107,13 @@ def clip(seed: int, frames: int, height: int, width: int) -> Frames:
     return np.stack([np.asarray(Image.fromarray(each).resize((width, height))) for each in chosen])
 
 
-def make_project(root: Path, pairs: int, size: tuple[int, int, int], films: int) -> Project:
-    """`pairs` pairs of `films` different videos of (frames, height, width) at 8 fps."""
+def make_project(root: Path, pairs: int, size: tuple[int, int, int], films: int, fps: float = 8.0) -> Project:
+    """`pairs` pairs of `films` different videos of (frames, height, width)."""
     frames, height, width = size
-    project = Project.create(root, ProjectSettings(width=width, height=height, frames=frames, fps=8.0))
+    project = Project.create(root, ProjectSettings(width=width, height=height, frames=frames, fps=fps))
     media = []
     for seed in range(films):
-        write_video(root / "new.mp4", clip(seed, *size), 8.0)
+        write_video(root / "new.mp4", clip(seed, *size), fps)
         media.append(project.adopt(root / "new.mp4"))
     rows = []
     for number in range(pairs):
@@ -121,7 +122,7 @@ def make_project(root: Path, pairs: int, size: tuple[int, int, int], films: int)
         rows.append(
             Pair(
                 id=recipe_id(recipe), recipe=recipe, clip=None, prompt=f"clip {number}", mode="guided", split="train",
-                frames=frames, fps=8.0, width=width, height=height, eta=0.7, model_hash="m", vae_hash="v", media_a=a,
+                frames=frames, fps=fps, width=width, height=height, eta=0.7, model_hash="m", vae_hash="v", media_a=a,
                 media_b=b, latents=None, distance=0.5, near_identical=False,
             )
         )  # fmt: skip
@@ -200,6 +201,7 @@ class InstantJudge:
         if self.asked % self.every == 0:
             pages = int(Path("/proc/self/statm").read_text().split()[1])
             self.megabytes.append(round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1))
+            print(f"{self.asked} asked, {self.megabytes[-1]} MB", file=sys.stderr, flush=True)
         self.asked += 1
         return read_completion(COMPLETION)
 
@@ -208,23 +210,28 @@ class InstantJudge:
 
 
 def memory(segments: int, folder: Path) -> dict[str, object]:
-    """Resident memory at ten moments while so many segments get their labels, one question each."""
-    per_pair = 5
-    project = make_project(folder / "project", segments // per_pair, (8 * per_pair, 16, 24), films=2)
-    settings, judge = (
-        VlmLabelSettings(),
-        JudgeSettings(base_url="local", model="m", fps=1, both_orders=False, concurrency=256),
-    )
-    answering = InstantJudge(every=max(1, segments // 10))
-    started = time.perf_counter()
-    with Progress(segments) as progress:
-        run = Run(project, judge, answering, Meter(judge, spent(project, "m")), progress)
-        asyncio.run(run.go(units(project, settings, judge)))
+    """Resident memory at twenty moments while so many segments get their labels, one question each.
+
+    Videos are tiny and have one frame a segment, and the judge answers at once in this process, so that 100,000
+    segments take minutes: what is measured is what the run itself holds on to, from the survey to the last label.
+    """
+    per_pair = 40
+    project = make_project(folder / "project", segments // per_pair, (per_pair, 16, 24), films=2, fps=1.0)
+    settings, judge = VlmLabelSettings(), JudgeSettings(base_url="local", model="m", both_orders=False, concurrency=256)
+    answering = InstantJudge(every=max(1, segments // 20))
+    started, busy = time.perf_counter(), time.process_time()
+    with project.keeping_connections() as kept:
+        found = survey(kept, settings, judge)
+        with Progress(found.units) as progress:
+            run = Run(kept, judge, answering, Meter(judge, spent(kept, "m")), progress)
+            asyncio.run(run.go(units(kept, settings, judge)))
+    half = answering.megabytes[len(answering.megabytes) // 2 :]
     return {
         "segments": run.choices.total(),
         "seconds": round(time.perf_counter() - started, 1),
+        "processor_seconds": round(time.process_time() - busy, 1),
         "resident_megabytes": answering.megabytes,
-        "growth_over_the_second_half": round(answering.megabytes[-1] - answering.megabytes[5], 1),
+        "growth_over_the_second_half": round(half[-1] - half[0], 1),
     }
 
 

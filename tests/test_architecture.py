@@ -11,7 +11,7 @@ import densedpo
 PACKAGE = Path(densedpo.__file__).parent
 
 FLOORS = (
-    {"errors", "config", "files", "progress", "chunks"},
+    {"errors", "config", "files", "progress", "chunks", "svg"},
     {"store", "video", "stats"},
     {"tinyworld", "judges", "diffusion"},
     {"losses", "metrics", "models"},

@@ -21,6 +21,7 @@ from densedpo.gates.table import Gate, gate_table
 from densedpo.models import load_model
 from densedpo.tinyworld import world
 from densedpo.tinyworld.oracle import ClipScores, Scores
+from densedpo.tinyworld.second_scorer import SecondScores
 
 SMALLEST = Size(prompts=2, clips=3, reconstructed=2, guides=2, members=2, finetune_steps=2, finetuned_clips=1)
 
@@ -174,7 +175,7 @@ def measured(random_wan_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
 def test_a_random_model_is_measured_in_everything_and_found_wanting(measured: tuple[Report, Path]) -> None:
     report, out = measured
     gates = {gate.name: gate for gate in report.gates}
-    assert sum(gate.held is not None for gate in report.gates) == 22
+    assert sum(gate.held is not None for gate in report.gates) == 28
     assert gates["visual quality"].estimate.value < 0.3
     assert gates["defective segments"].held is False
     assert gates["autoencoder: quality over that of renders, fast third"].held is False
@@ -182,7 +183,7 @@ def test_a_random_model_is_measured_in_everything_and_found_wanting(measured: tu
     assert gates["CPU-seconds for a clip"].estimate.value > 0
     result = json.loads((out / "gates.json").read_text())
     assert result == json.loads(json.dumps(report.result))
-    assert (result["gates"], len(result["rows"])) == (22, len(report.gates))
+    assert (result["gates"], len(result["rows"])) == (28, len(report.gates))
 
 
 def test_sheets_show_frames_enlarged_three_times(measured: tuple[Report, Path]) -> None:
@@ -238,6 +239,9 @@ def measured_by_hand() -> rows.Measured:
     return rows.Measured(
         real=real,
         reconstructed=again,
+        second_reconstructed=[
+            [SecondScores(0.2, 0.5, 0.1 * speed, 0.0) for speed in (1.0, 2.0, 4.0)] for _ in range(3)
+        ],
         psnr_PV=np.full((3, 3), 25.0),
         world_speed_PV=np.array([[1.0, 2.0, 4.0]] * 3),
         base=base,
@@ -256,6 +260,7 @@ def test_gates_point_the_right_way() -> None:
         gate.name: gate.estimate.value
         for gate in (
             *rows.autoencoder(measured),
+            *rows.leaks(measured),
             *rows.defects(measured),
             *rows.motion(measured),
             *rows.preferences(measured),
@@ -266,6 +271,9 @@ def test_gates_point_the_right_way() -> None:
     expected = {
         "autoencoder: quality over that of renders, slow third": 0.9,
         "autoencoder: quality over that of renders, fast third": 0.3,
+        "reconstructions: oracle's visual quality against log speed": -0.6 / (2 * 0.62 / 3) ** 0.5,
+        "reconstructions: oracle's text alignment against log speed": 0.0,
+        "reconstructions: second scorer's temporal consistency against log speed": 3 / (2 * 42 / 9) ** 0.5,
         "defective segments": 1 / 3,
         "defective segments, slow third": 0.0,
         "defective segments, fast third": 1.0,

@@ -73,32 +73,29 @@ def give(project: Project, name: str, *words: str, whole: str = "", kind: str = 
     project.add_labels(labels)
 
 
-def answer(project: Project, judge: str, answers: Iterable[tuple[int, str, int, str]]) -> None:
+def answer(project: Project, judge: str, answers: Iterable[tuple[int, str, int, str]], **changes: Any) -> None:
     """Raw answers of a judge about segments of the first pair: (segment, order shown, vote, choice)."""
     pair = next(project.pairs())
-    add_judgements(
-        project,
-        [
-            Judgement(
-                id=content_id(judge, segment, order, vote),
-                pair=pair.id,
-                segment=segment,
-                segment_seconds=1.0,
-                aspect="overall",
-                judge=judge,
-                judge_version="v1",
-                order_shown=order,
-                vote=vote,
-                outcome="refused" if choice == "s" else "answered",
-                choice=CHOICES[choice],
-                confidence=None,
-                artifacts={},
-                reason="",
-                raw="",
-                tokens_in=100,
-                tokens_out=10 + segment,
-                milliseconds=2000,
-            )
-            for segment, order, vote, choice in answers
-        ],
-    )
+    rows = []
+    for segment, order, vote, choice in answers:
+        values: dict[str, Any] = {
+            "pair": pair.id,
+            "segment": segment,
+            "segment_seconds": 1.0,
+            "aspect": "overall",
+            "judge": judge,
+            "judge_version": "v1",
+            "order_shown": order,
+            "vote": vote,
+            "outcome": "refused" if choice == "s" else "answered",
+            "choice": CHOICES[choice],
+            "confidence": None,
+            "artifacts": {},
+            "reason": "",
+            "raw": "",
+            "tokens_in": 100,
+            "tokens_out": 10 + segment,
+            "milliseconds": 2000,
+        }
+        rows.append(Judgement(id=content_id(judge, segment, order, vote, changes), **values | changes))
+    add_judgements(project, rows)

@@ -124,10 +124,9 @@ def test_bias_flips_repeats_and_cost_by_hand(labelled: Project) -> None:
     assert (judge["position"]["value"], judge["position"]["n"]) == (0.6, 5)
     assert (judge["flips"]["value"], judge["flips"]["n"]) == (0.5, 2)
     assert (judge["repeats"]["value"], judge["repeats"]["n"]) == (0.5, 2)  # segment 2 alike, segment 1 not
-    assert (judge["tokens_in"], judge["seconds"]) == (100, 2)
-    assert {row["shown"]: (row["seconds"], row["per_hour"]) for row in found["costs"]} == {
-        "ann": (2.0, 1800),
-        "gold": (4.0, 900),
+    assert {row["shown"]: (row["seconds"], row["per_hour"], row["hours"]) for row in found["costs"]} == {
+        "ann": (2.0, 1800, 0.009),  # 16 labels, the skip among them
+        "gold": (4.0, 900, 0.021),  # 19 labels
     }
     assert found["static"][0]["frozen_share"]["value"] == 0.8
 
@@ -247,9 +246,13 @@ def test_clear_errors(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", ["weighted", "dawid-skene"])
 def test_other_ways_to_a_consensus(labelled: Project, method: str) -> None:
-    found = numbers(labelled, method=method)
+    found = numbers(labelled, consensus=method)
     assert found["against_reference"]["ann"]["n"] > 0
-    assert found["settings"]["method"] == method
+    assert found["settings"]["consensus"] == method
+    assert (
+        f"the consensus of the others ({method})"
+        in write_agreement(labelled, QUICK.model_copy(update={"consensus": method})).page.read_text()
+    )
 
 
 def test_the_static_test_of_the_scorers_reaches_the_page(tmp_path: Path) -> None:

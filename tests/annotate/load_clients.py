@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import random
 import re
 import subprocess
@@ -13,15 +14,15 @@ from collections import Counter
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import httpx2
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from densedpo.store import people
 from densedpo.store.project import Project
 
 CHOICES = ("left", "right", "tie")
-LOST = (httpx2.TransportError,)  # the server is gone, or the answer never came
+LOST = (OSError, asyncio.IncompleteReadError, TimeoutError)  # the server is gone, or the answer never came
+PATIENCE = 60.0  # seconds
 
 
 @dataclass
@@ -36,6 +37,58 @@ class Log:
 
     def took(self, kind: str, seconds: float) -> None:
         self.seconds.setdefault(kind, []).append(seconds)
+
+
+class Response(NamedTuple):
+    """What the server answered."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+    @property
+    def text(self) -> str:
+        return self.body.decode(errors="replace")
+
+
+class Browser:
+    """One person's HTTP/1.1 connection, which stays open. Client libraries cost more than the server that they ask."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def request(self, method: str, path: str, cookie: str = "", body: Any = None) -> Response:
+        """Ask, and read the whole answer. Raises one of `LOST`."""
+        if self._streams is None or self._streams[0].at_eof():
+            await self.close()
+            place = urlsplit(self._address)
+            self._streams = await asyncio.open_connection(place.hostname, place.port)
+        reader, writer = self._streams
+        data = b"" if body is None else json.dumps(body).encode()
+        head = f"{method} {path} HTTP/1.1\r\nhost: {urlsplit(self._address).netloc}\r\norigin: {self._address}\r\n"
+        head += f"cookie: {cookie}\r\n" if cookie else ""
+        head += f"content-type: application/json\r\ncontent-length: {len(data)}\r\n\r\n"
+        writer.write(head.encode() + data)
+        async with asyncio.timeout(PATIENCE):
+            return await self._read(reader)
+
+    async def _read(self, reader: asyncio.StreamReader) -> Response:
+        first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").rstrip().split("\r\n")
+        headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+        body = await reader.readexactly(int(headers["content-length"]))
+        return Response(int(first.split(" ", 2)[1]), headers, body)
+
+    async def close(self) -> None:
+        """Hang up."""
+        if self._streams is not None:
+            self._streams[1].close()
+            with contextlib.suppress(*LOST):
+                await self._streams[1].wait_closed()
+            self._streams = None
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
@@ -68,23 +121,22 @@ def invite(project: Project, count: int) -> list[str]:
 class Annotators:
     """Everybody who labels. They stay logged in, so they can go on after the server was restarted."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, cookies: Sequence[str] = ()) -> None:
         self.address = address
-        self.cookies: list[str] = []
+        self.cookies = list(cookies)
+        self._browsers = {cookie: Browser(address) for cookie in cookies}
         self._tasks: dict[str, dict[str, Any] | None] = {}
-        self._client = httpx2.AsyncClient(
-            limits=httpx2.Limits(max_connections=None, max_keepalive_connections=1000, keepalive_expiry=60),
-            timeout=60,
-            trust_env=False,
-        )
+        self._films: dict[str, str] = {}  # what a browser has fetched ahead
 
     async def join(self, tokens: Sequence[str]) -> None:
         """Log in, one after another."""
         for token in tokens:
-            response = await self._client.post(f"{self.address}/join/{token}", headers={"origin": self.address})
-            assert response.status_code == 303, response.text
-            self.cookies.append(response.headers["set-cookie"].split(";")[0])
-        self._client.cookies.clear()
+            browser = Browser(self.address)
+            response = await browser.request("POST", f"/join/{token}")
+            assert response.status == 303, response.text
+            cookie = response.headers["set-cookie"].split(";")[0]
+            self.cookies.append(cookie)
+            self._browsers[cookie] = browser
 
     async def begin(self) -> None:
         """Everybody opens the page and gets a pair, a few at a time, as people do not all arrive in one second."""
@@ -109,10 +161,12 @@ class Annotators:
         await asyncio.gather(*(self._work(cookie, start, start + seconds, interval, log) for cookie, start in pairs))
 
     async def close(self) -> None:
-        await self._client.aclose()
+        """Everybody closes the page."""
+        for browser in self._browsers.values():
+            await browser.close()
 
     async def _work(self, cookie: str, due: float, end: float, interval: float, log: Log) -> None:
-        """Follow the page: take a pair, look at its video and one's progress, answer its questions, hand it in."""
+        """Do as the page does: take a pair, ask for one's progress, fetch the next pair's video, answer, hand in."""
         task = self._tasks.pop(cookie, None)
         open_questions = _open(task)
         with contextlib.suppress(*LOST):
@@ -132,31 +186,46 @@ class Annotators:
         if task is not None:
             await self._ask(cookie, "finish", "POST", f"/api/assignments/{task['id']}/finish", log)
         response = await self._ask(cookie, "next", "POST", "/api/next", log)
-        found: dict[str, Any] | None = response.json() if response.status_code == 200 else None
+        found: dict[str, Any] | None = response.json() if response.status == 200 else None
         if found is not None:
-            await self._ask(cookie, "video", "GET", f"/media/{found['id']}/pair", log)
             await self._ask(cookie, "progress", "GET", "/api/progress", log)
+            await self._film(cookie, found["id"], log)
+            ahead = await self._ask(cookie, "ahead", "GET", "/api/ahead", log)
+            if ahead.status == 200 and ahead.json()["id"] is not None:
+                await self._film(cookie, ahead.json()["id"], log, ahead=True)
         return found
+
+    async def _film(self, cookie: str, id: str, log: Log, ahead: bool = False) -> None:
+        """Fetch a pair's video unless that was done ahead; ahead, somebody else may have taken the pair meanwhile."""
+        if self._films.get(cookie) == id:
+            return
+        fine = (404,) if ahead else ()
+        response = await self._ask(cookie, "video", "GET", f"/media/{id}/pair", log, fine=fine)
+        if response.status == 200:
+            self._films[cookie] = id
+            if response.body[4:8] != b"ftyp":
+                log.refused["video: no MP4"] += 1
 
     async def _answer(self, cookie: str, task: dict[str, Any], question: Any, log: Log) -> None:
         segment, aspect = question
         choice = CHOICES[(segment or 0) % 3]
         body = {"assignment": task["id"], "segment": segment, "aspect": aspect, "choice": choice, "milliseconds": 1500}
         try:
-            response = await self._ask(cookie, "answer", "POST", "/api/answers", log, json=body)
+            response = await self._ask(cookie, "answer", "POST", "/api/answers", log, body)
         except LOST:
             log.unanswered += 1
             raise
-        if response.status_code == 200:
+        if response.status == 200:
             log.acknowledged.append(response.json()["id"])
 
-    async def _ask(self, cookie: str, kind: str, method: str, path: str, log: Log, **body: Any) -> httpx2.Response:
-        headers = {"cookie": cookie, "origin": self.address}
+    async def _ask(
+        self, cookie: str, kind: str, method: str, path: str, log: Log, body: Any = None, fine: Sequence[int] = ()
+    ) -> Response:
         started = time.perf_counter()
-        response = await self._client.request(method, self.address + path, headers=headers, **body)
+        response = await self._browsers[cookie].request(method, path, cookie, body)
         log.took(kind, time.perf_counter() - started)
-        if response.status_code >= 400:
-            log.refused[f"{kind} {response.status_code}: {response.text:.80}"] += 1
+        if response.status >= 400 and response.status not in fine:
+            log.refused[f"{kind} {response.status}: {response.text:.80}"] += 1
         return response
 
 

@@ -40,8 +40,7 @@ async def work(project: Project, tokens: list[str], log: Log, kill: bool) -> lis
 async def go_on(project: Project, cookies: list[str], log: Log) -> None:
     """The same people on a new server: their logins hold, and they find their pairs as they left them."""
     with serving(project) as (address, _):
-        everybody = Annotators(address)
-        everybody.cookies = cookies
+        everybody = Annotators(address, cookies)
         await everybody.begin()
         await everybody.label(1.5, INTERVAL, log)
         await everybody.close()

@@ -1,5 +1,6 @@
 """A project of the random model, with prompts to evaluate on and adapters to compare."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ from densedpo.evaluation import EvaluateSettings
 from densedpo.models import load_model
 from densedpo.models.lora import add_adapter, save_adapter
 from densedpo.store.project import Project, ProjectSettings
+
+sys.path.append(str(Path(__file__).parents[1] / "judges"))  # its judge_server.py judges videos here, too
 
 
 @pytest.fixture

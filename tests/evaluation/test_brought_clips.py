@@ -15,6 +15,8 @@ from densedpo.evaluation import EvaluateSettings
 from densedpo.evaluation.folders import find_references, match_by_name, match_to_prompts
 from densedpo.evaluation.run import evaluate
 from densedpo.evaluation.shots import Shot, named_places, share_of
+from densedpo.evaluation.workers import Task, Workers, workers_for
+from densedpo.metrics.sharpness import Sharpness
 from densedpo.store.project import Project, ProjectSettings
 from densedpo.video.io import Frames, write_video
 
@@ -224,3 +226,50 @@ def test_a_reward_model_is_asked_by_its_contract(project: Project, tmp_path: Pat
     assert rows[2]["scores"] == {} and "too furry" in rows[2]["unmeasured"]["reward_length"]
     without = evaluate(project, asked.model_copy(update={"name": "b", "prompts": None}))
     assert without.not_run == {"reward_length": "needs captions, give them with --prompts FILE"}
+
+
+def test_several_processes_find_the_same_as_one(project: Project, tmp_path: Path) -> None:
+    """To the last bit, with partners and guides, and an error for what cannot be decoded."""
+    names = [f"{number:04d}-0.mp4" for number in range(5)]
+    slow, fast = put(tmp_path / "slow", 0.5, names), put(tmp_path / "fast", 2.0, names)
+    asked = EvaluateSettings(videos=(f"slow={slow}", f"fast={fast}"), reference=slow, workers=1)
+    one = evaluate(project, asked)
+    several = evaluate(project, asked.model_copy(update={"name": "several", "workers": 2}))
+    assert several.scored == one.scored == 10
+    rows = [(result.folder / "scores.jsonl").read_text() for result in (one, several)]
+    assert rows[0] == rows[1] and "motion_similarity" in rows[0]
+    assert evaluate(project, asked.model_copy(update={"workers": 3})).scored == 0
+    (fast / names[3]).write_text("no video")
+    broken = asked.model_copy(update={"name": "broken", "workers": 2})
+    with pytest.raises(UserError, match=r"clips/fast/0003-0\.mp4: is text, not a video"):
+        evaluate(project, broken)
+
+
+def test_a_process_that_dies_is_told_and_leaves_no_other(project: Project, tmp_path: Path) -> None:
+    folder = put(tmp_path / "one", 0.5, ["a.mp4", "b.mp4"])
+    task = Task({"one": str(folder / "a.mp4")}, None, None, {"one": ["sharpness"]})
+    with Workers(2) as workers:
+        assert [said["one"][0].keys() for _, said in workers.look([task, task])] == [{"sharpness"}] * 2
+        for process in workers._all:
+            process.kill()
+        with pytest.raises(UserError, match=r"one/a\.mp4 has died, .* with fewer --workers"):
+            list(workers.look([task]))
+    assert all(process.poll() is not None for process in workers._all)
+
+
+def test_how_many_processes() -> None:
+    assert workers_for(1000, 3) == 3 and workers_for(3, None) == 1
+    assert workers_for(1000, None) >= workers_for(8, None) >= 1
+
+
+def test_a_metric_whose_definition_changed_is_measured_anew(
+    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = put(tmp_path / "one", 0.5, ["a.mp4", "b.mp4"])
+    asked = EvaluateSettings(videos=(f"one={folder}",))
+    first = evaluate(project, asked)
+    monkeypatch.setattr(Sharpness, "version", "3")
+    monkeypatch.setattr(Sharpness, "measure", lambda self, clip, tools: 7.0)
+    again = evaluate(project, asked)
+    assert again.scored == 2 and again.means["one"] == {**first.means["one"], "sharpness": 7.0}
+    assert evaluate(project, asked).scored == 0

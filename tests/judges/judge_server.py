@@ -24,7 +24,7 @@ FAULTS = (
     "cut off",
 )
 TRANSIENT = {"rate limit", "error 500", "error 503", "timeout", "dropped", "half a body", "html"}  # no answer is given
-SLEEP = 1.2  # seconds of a "timeout"; clients of these tests wait less
+SLEEP = 4.0  # seconds of a "timeout"; clients of these tests wait less
 
 
 @dataclass

@@ -52,7 +52,10 @@ def new_project(folder: Path) -> Project:
     return Project.create(folder, ProjectSettings(width=WIDTH, height=HEIGHT, frames=FRAMES, fps=FPS))
 
 
-def add_pair(project: Project, a: Frames, b: Frames, prompt: str = "people ride bikes", **recipe: Any) -> Pair:
+def add_pair(
+    project: Project, a: Frames, b: Frames, prompt: str = "people ride bikes", of: str | None = None, **recipe: Any
+) -> Pair:
+    """A pair, made from the clip with id `of` if there is one."""
     media = []
     for frames in (a, b):
         path = project.root / "new.mp4"
@@ -62,7 +65,7 @@ def add_pair(project: Project, a: Frames, b: Frames, prompt: str = "people ride 
     pair = Pair(
         id=recipe_id(recipe),
         recipe=recipe,
-        clip=None,
+        clip=of,
         prompt=prompt,
         mode="guided",
         split="train",

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import pydantic
 import pytest
+from judge_runs import choices
 from judge_server import JudgeServer, clips_in, look, verdict
 from judged_pairs import WINDOWS, add_pair, clear_pairs, new_project, real
 from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
@@ -32,16 +33,6 @@ class Line(pydantic.BaseModel):
     body: dict[str, Any]
 
 
-@pytest.fixture(autouse=True)
-def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DENSEDPO_QUIET", "1")
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return new_project(tmp_path / "project")
-
-
 def result(line: str, body: Any = None, status: int = 200, error: Any = None) -> str:
     """One line of results, as both write it."""
     request = json.loads(line)
@@ -58,10 +49,6 @@ def answer_all(path: Path, answer: Callable[[str], str] = result) -> Path:
     results = path.with_name("results.jsonl")
     results.write_text("\n".join(answer(line) for line in reversed(path.read_text().splitlines())) + "\n")
     return results
-
-
-def choices(project: Project) -> dict[tuple[str, int | None], str]:
-    return {(label.pair, label.segment): label.choice for label in project.labels()}
 
 
 @pytest.mark.parametrize("judge", ["openai", "vllm-qwen-vl"])

@@ -8,38 +8,16 @@ import time
 from collections import Counter
 from email.utils import formatdate
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
+from judge_runs import judge_file, run
 from judge_server import FAULTS, JudgeServer, look, thirty_percent
 from judged_pairs import WINDOWS, add_pair, clear_pairs, new_project, real, spoil
 
 from densedpo.errors import UserError
 from densedpo.judges.vlm.client import LONGEST_ORDERED_WAIT, ordered_wait, wait_before_retry
-from densedpo.labels import VlmLabelSettings, label_vlm
 from densedpo.store.judgements import judgements
 from densedpo.store.project import Project
-
-
-@pytest.fixture(autouse=True)
-def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DENSEDPO_QUIET", "1")
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return new_project(tmp_path / "project")
-
-
-def judge_file(folder: Path, server: JudgeServer, **settings: Any) -> str:
-    path = folder / "judge.yaml"
-    path.write_text(yaml.safe_dump({"base_url": server.url, "model": "measured", "timeout": 1, **settings}))
-    return str(path)
-
-
-def run(project: Project, server: JudgeServer, **settings: Any) -> Any:
-    return label_vlm(project, VlmLabelSettings(judge=judge_file(project.root.parent, server, **settings)))
 
 
 def one_pair(project: Project) -> None:
@@ -64,7 +42,7 @@ def labelled_once(project: Project, truth: dict[tuple[str, int | None], str], se
 def test_thirty_percent_of_faults(project: Project) -> None:
     truth = clear_pairs(project, windows=2)
     with JudgeServer(look, thirty_percent) as server:
-        report = run(project, server, concurrency=12, timeout=0.9)
+        report = run(project, server, concurrency=12, timeout=3)
         assert (report.labels, report.unanswered, report.stopped) == (len(truth), 0, "")
         faults = Counter(request.fault for request in server.requests if request.fault)
         assert len(faults) >= 6 and sum(faults.values()) > 0.2 * len(server.requests)
@@ -82,7 +60,7 @@ def test_each_fault_alone(project: Project, fault: str) -> None:
     """Faults without an answer are asked again; answers that are no opinion are abstentions, asked once."""
     one_pair(project)
     with JudgeServer(look, lambda key, attempt: fault if attempt == 0 else "") as server:
-        report = run(project, server, timeout=0.5)
+        report = run(project, server, timeout=3)
         counts = Counter(Counter(request.key for request in server.requests).values())
     outcome = {"refusal": "refused", "cut off": "truncated", "half an answer": "nonsense"}.get(fault)
     assert (report.labels, report.unanswered) == (2, 0)
@@ -97,7 +75,7 @@ def test_killed_in_the_middle_and_run_again(tmp_path: Path) -> None:
     truth = clear_pairs(project, windows=2)
     concurrency = 3
     with JudgeServer(look, thirty_percent, latency=0.1) as server:
-        file = judge_file(tmp_path, server, concurrency=concurrency)
+        file = judge_file(tmp_path, server, concurrency=concurrency, timeout=3)
         code = (
             "import sys; from pathlib import Path; from densedpo.cli.vlm_commands import label_vlm;"
             "label_vlm(Path(sys.argv[1]), judge=sys.argv[2])"
@@ -114,7 +92,7 @@ def test_killed_in_the_middle_and_run_again(tmp_path: Path) -> None:
         answered = sum(server.answered.values())
         assert 0 < len(kept) < 32 and labels < 16
         assert answered - len(kept) <= 2 * concurrency  # lost is what was under way or being written, and nothing else
-        report = run(project, server, concurrency=concurrency)
+        report = run(project, server, concurrency=concurrency, timeout=3)
         assert (report.labels, report.unanswered) == (16 - labels, 0)
         assert sum(server.answered.values()) - answered == 32 - len(kept)  # no kept answer was asked for again
         assert sum(server.answered.values()) <= 32 + 2 * concurrency

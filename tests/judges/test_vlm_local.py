@@ -29,8 +29,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    monkeypatch.setenv("DENSEDPO_QUIET", "1")
+def project(tmp_path: Path) -> Project:
     project = new_project(tmp_path / "project")
     clean = real(*WINDOWS[0])
     add_pair(project, clean, spoil(clean, "noise", 0))

@@ -1,49 +1,25 @@
 """The whole protocol against a server that looks at the pictures: right labels, no bias, nothing asked twice."""
 
 import json
+import logging
 import os
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
-from cyclopts import App
+from judge_runs import choices, judge_file, run, run_command
 from judge_server import Clips, JudgeServer, look, verdict
-from judged_pairs import WINDOWS, add_pair, clear_pairs, new_project, real, spoil
+from judged_pairs import WINDOWS, add_pair, clear_pairs, real, spoil
 
-from densedpo.cli.vlm_commands import label_vlm as command
+from densedpo.agreement import AgreementSettings, write_agreement
 from densedpo.errors import UserError
 from densedpo.judges.vlm.instruction import system
 from densedpo.labels import VlmLabelSettings, label_vlm, plan_vlm
+from densedpo.labels.suggest import SuggestSettings, suggest
 from densedpo.store.judgements import judgements, spent
 from densedpo.store.project import Project
 
 CANARY = "canary-7f3a9c1e5b"
-
-
-@pytest.fixture(autouse=True)
-def _quiet(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DENSEDPO_QUIET", "1")
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Project:
-    return new_project(tmp_path / "project")
-
-
-def judge_file(folder: Path, server: JudgeServer, **settings: Any) -> str:
-    path = folder / "judge.yaml"
-    path.write_text(yaml.safe_dump({"base_url": server.url, "model": "measured", "timeout": 5, **settings}))
-    return str(path)
-
-
-def run(project: Project, server: JudgeServer, **settings: Any) -> Any:
-    return label_vlm(project, VlmLabelSettings(judge=judge_file(project.root.parent, server, **settings)))
-
-
-def choices(project: Project, aspect: str = "overall") -> dict[tuple[str, int | None], str]:
-    return {(label.pair, label.segment): label.choice for label in project.labels() if label.aspect == aspect}
 
 
 def test_clear_pairs_get_the_right_labels_and_identical_ones_ties(project: Project) -> None:
@@ -249,23 +225,21 @@ def test_the_command(project: Project, capsys: pytest.CaptureFixture[str]) -> No
     assert json.loads(line)["outcomes"] == {"answered": 4}
     with pytest.raises(UserError, match="say who judges: --judge PRESET"):
         run_command(project)
-    with pytest.raises(UserError, match="three different things to do"):
+    with pytest.raises(UserError, match="different things to do"):
         run_command(project, "--judge", file, "--dry-run", "--batch-out", "x.jsonl")
 
 
-def run_command(project: Project, *words: str) -> None:
-    app = App()
-    app.default(command)
-    app([str(project.root), *words], exit_on_error=False, print_error=False, result_action="return_value")
-
-
 def test_the_key_is_in_no_file_and_no_message(
-    project: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    project: Project,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Although the server repeats it in its answers and in its errors."""
+    """Although the server repeats it in its answers and in its errors, and every logger says all it can."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MY_JUDGE_KEY", CANARY)
-    monkeypatch.setenv("OPENAI_LOG", "debug")
+    caplog.set_level(logging.DEBUG)
     clean = real(*WINDOWS[0])
     add_pair(project, clean, spoil(clean, "noise", 0))
 
@@ -277,6 +251,9 @@ def test_the_key_is_in_no_file_and_no_message(
         assert {request.authorization for request in server.requests} == {f"Bearer {CANARY}"}
         run_command(project, "--judge", judge_file(tmp_path, server, api_key_env="MY_JUDGE_KEY"), "--votes", "2",
                     "--batch-out", "batch.jsonl")  # fmt: skip
+        run_command(project, "--judge", str(tmp_path / "judge.yaml"), "--static-test", "1")
+        write_agreement(project, AgreementSettings(resamples=20))
+        suggest(project, SuggestSettings())
         errors = []
         server.fault = lambda key, attempt: "error 404"
         with pytest.raises(UserError) as caught:
@@ -288,10 +265,12 @@ def test_the_key_is_in_no_file_and_no_message(
     assert "[key]" in errors[0] and "HTTP 500" in errors[1]
     assert all("[key]" in answer.reason for answer in judgements(project))
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert {"project.db", "batch.jsonl", "judge.yaml"} <= {path.name for path in files}
+    left = {"project.db", "batch.jsonl", "judge.yaml", "agreement.html", "agreement.json", "suggestions.csv"}
+    assert left <= {path.name for path in files}
     assert [path for path in files if CANARY.encode() in path.read_bytes()] == []
     out, err = capfd.readouterr()
-    assert CANARY not in out + err + "".join(errors)
+    assert CANARY not in out + err + caplog.text + "".join(errors)
+    assert "chat/completions" in caplog.text
     assert os.environ["MY_JUDGE_KEY"] == CANARY
 
 

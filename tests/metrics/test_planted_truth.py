@@ -8,6 +8,7 @@ import pytest
 from planted import FPS, METRICS, frozen, refused, shifting, texture, value
 from scipy.ndimage import gaussian_filter
 
+from densedpo.judges.scorers import find_scorer
 from densedpo.metrics import Footage, Tools
 from densedpo.metrics.flow import forward_flow, grey
 from densedpo.metrics.reference_ssim import ssim
@@ -102,7 +103,8 @@ def test_warping_error_of_a_known_change_of_brightness() -> None:
 
 def test_sharpness_falls_with_blur() -> None:
     sharp = [value("sharpness", gaussian_filter(MOVING, (0, blur, blur, 0))) for blur in (0.0, 1.0, 2.0, 4.0)]
-    assert sharp == sorted(sharp, reverse=True) and sharp[0] > 3 * sharp[2] > 0
+    variance = [2**value - 1 for value in sharp]
+    assert variance == sorted(variance, reverse=True) and variance[0] > 3 * variance[2] > 0
     assert value("sharpness", np.full((3, 16, 16, 3), 77, np.uint8)) == 0
 
 
@@ -157,6 +159,21 @@ def test_the_oracle_is_the_tiny_worlds() -> None:
     assert value("visual_quality", render(scene), caption=scene.attributes.caption) > 0.9
     with pytest.raises(Exception, match="no clip of the tiny world: caption 'a dog' names no colour"):
         value("visual_quality", render(scene), caption="a dog")
+
+
+@pytest.mark.parametrize(
+    ("metric", "scorer"),
+    [
+        ("sharpness", "sharpness"),
+        ("freeze_share", "freeze"),
+        ("temporal_flickering", "flicker"),
+        ("warping_error", "warping_error"),
+    ],
+)
+def test_a_metric_and_the_scorer_of_its_kind_say_the_same(metric: str, scorer: str) -> None:
+    for frames in (MOVING, frozen(), np.repeat(shifting(5.0, 5), 2, axis=0)):
+        for fps in (8.0, 24.0):
+            assert find_scorer(scorer).score_frames(frames, fps) == value(metric, frames, fps)
 
 
 def test_a_clip_is_decoded_once_for_all_metrics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from densedpo.judges.scorers.flicker import flicker
+from densedpo.judges.scorers.motion import sampling_interval
 from densedpo.metrics import UnmeasurableError
 from densedpo.metrics import vbench as formulas
 
@@ -95,15 +97,15 @@ def test_is_dynamic_at_its_edges() -> None:
 )
 def test_sampling_interval(fps: float, interval: int) -> None:
     """Python rounds halves to even, as VBench's own code does: 12 / 8 = 1.5 becomes 2, and so does 20 / 8 = 2.5."""
-    assert formulas.sampling_interval(fps) == interval == max(1, round(fps / 8))
+    assert sampling_interval(fps) == interval == max(1, round(fps / 8))
 
 
 def test_flickering() -> None:
     frames = RNG.integers(0, 256, (5, 6, 7, 3), dtype=np.uint8)
     differences = [mean_absolute(frames[i], frames[i + 1]) for i in range(4)]
-    assert formulas.flickering(frames) == pytest.approx((255 - sum(differences) / 4) / 255, abs=1e-12)
+    assert flicker(frames, 8.0) == pytest.approx((255 - sum(differences) / 4) / 255, abs=1e-12)
     with pytest.raises(UnmeasurableError, match="2 frames"):
-        formulas.flickering(frames[:1])
+        flicker(frames[:1], 8.0)
 
 
 @pytest.mark.parametrize("count", [5, 6])

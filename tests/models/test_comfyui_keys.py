@@ -50,6 +50,11 @@ NETWORKS: dict[str, tuple[Build, Sequence[str], Sequence[str]]] = {
         cogvideox.LORA_TARGETS,
     ),
     "LTXPipeline": (lambda: LTXVideoTransformer3DModel(num_layers=1), ["transformer_blocks."], ltx.LORA_LAYERS),
+    "LTXConditionPipeline": (
+        lambda: LTXVideoTransformer3DModel(attention_head_dim=128, cross_attention_dim=4096, num_layers=1),
+        ["transformer_blocks."],
+        ltx.LORA_LAYERS,
+    ),
     "MochiPipeline": (lambda: MochiTransformer3DModel(num_layers=1), ["transformer_blocks."], mochi.LORA_LAYERS),
     "HunyuanVideoPipeline": (
         lambda: HunyuanVideoTransformer3DModel(num_layers=1, num_single_layers=1, num_refiner_layers=1),

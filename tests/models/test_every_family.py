@@ -12,7 +12,7 @@ import torch
 from tiny_cogvideox import random_cogvideox
 from tiny_hunyuan_video import random_hunyuan_video
 from tiny_hunyuan_video15 import random_hunyuan_video15
-from tiny_ltx import random_ltx
+from tiny_ltx import random_ltx, random_ltx_condition
 from tiny_mochi import random_mochi
 from tiny_skyreels_v2 import random_skyreels_v2
 from tiny_wan22 import random_a14b, random_ti2v
@@ -34,6 +34,7 @@ BUILDERS: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "cogvideox-2b": ("cogvideox", functools.partial(random_cogvideox, kind="2b")),
     "cogvideox-1.5": ("cogvideox", functools.partial(random_cogvideox, kind="1.5")),
     "ltx": ("ltx", random_ltx),
+    "ltx-0.9.5": ("ltx_condition", random_ltx_condition),
     "mochi": ("mochi", random_mochi),
     "hunyuan-video": ("hunyuan_video", random_hunyuan_video),
     "hunyuan-video-1.5": ("hunyuan_video15", random_hunyuan_video15),

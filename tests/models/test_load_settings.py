@@ -22,7 +22,7 @@ from densedpo.models.load import described_families
 from densedpo.models.pipelines import LoadOptions, load_pipeline
 from densedpo.models.settings import LoadSettings
 from densedpo.models.wan import WanModel
-from small_projects import model_at
+from small_projects import model_at, pipeline_at
 
 CPU = torch.device("cpu")
 
@@ -149,6 +149,23 @@ def test_a_tiled_autoencoder(random_wan_folder: Path) -> None:
     assert model.vae.use_tiling
     latents = noise((1, 8, 3, 6, 6), "latents")  # smaller than a tile, so nothing is cut
     assert abs(model.decode(latents).astype(int) - model_at(random_wan_folder).decode(latents).astype(int)).max() <= 1
+
+
+def test_tiles_are_those_of_diffusers(random_wan_folder: Path) -> None:
+    model, official = loaded(random_wan_folder, tiled_vae=True), pipeline_at(random_wan_folder).vae
+    official.enable_tiling()
+    for vae in (model.vae, official):
+        vae.tile_sample_min_height = vae.tile_sample_min_width = 32
+        vae.tile_sample_stride_height = vae.tile_sample_stride_width = 16
+    latents = noise((1, 8, 3, 6, 6), "latents")
+    with torch.no_grad():
+        expected = ((official.decode(latents).sample.permute(0, 2, 3, 4, 1) + 1) * 127.5).clamp(0, 255)
+    ours = model.decode(latents)
+    assert abs(torch.from_numpy(ours) - expected).max() <= 0.5 + 0.01
+    whole = model_at(random_wan_folder)
+    assert abs(ours.astype(int) - whole.decode(latents)).max() > 2  # or nothing was cut
+    clip = whole.decode(latents)
+    assert (model.encode(clip) - whole.encode(clip)).abs().max() > 1e-3
 
 
 def test_part_of_a_model_in_pickles_only_is_refused(random_wan_folder: Path, tmp_path: Path) -> None:

@@ -1,10 +1,16 @@
-"""An LTX-Video model folder with random weights: 8 channels, 12 tokens at 9 frames of 64x96."""
+"""LTX-Video model folders with random weights: 8 channels, 12 tokens at 9 frames of 64x96."""
 
 import json
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKLLTXVideo, FlowMatchEulerDiscreteScheduler, LTXPipeline, LTXVideoTransformer3DModel
+from diffusers import (
+    AutoencoderKLLTXVideo,
+    FlowMatchEulerDiscreteScheduler,
+    LTXConditionPipeline,
+    LTXPipeline,
+    LTXVideoTransformer3DModel,
+)
 from tiny_t5 import LIMIT, TEXT_WIDTH, tiny_text_encoder, tiny_tokenizer
 
 CHANNELS = 8
@@ -46,6 +52,46 @@ def random_ltx(folder: Path, *, decoder_denoises: bool = False) -> Path:
     pipeline.save_pretrained(folder, safe_serialization=True)
     (folder / "densedpo.json").write_text(json.dumps(DEFAULTS))
     return folder
+
+
+def random_ltx_condition(folder: Path) -> Path:
+    """Write an `LTXConditionPipeline` into `folder`, its autoencoder built as those since 0.9.5."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        pipeline = LTXConditionPipeline(
+            tokenizer=tiny_tokenizer(),
+            text_encoder=tiny_text_encoder(),
+            transformer=_transformer(),
+            vae=_autoencoder_095(),
+            scheduler=FlowMatchEulerDiscreteScheduler(),
+        )
+    pipeline.save_pretrained(folder, safe_serialization=True)
+    (folder / "densedpo.json").write_text(json.dumps(DEFAULTS))
+    return folder
+
+
+def _autoencoder_095() -> AutoencoderKLLTXVideo:
+    vae = AutoencoderKLLTXVideo(
+        latent_channels=CHANNELS,
+        block_out_channels=(8, 8, 8, 8, 8),
+        down_block_types=("LTXVideo095DownBlock3D",) * 4,
+        decoder_block_out_channels=(8, 16, 32),
+        layers_per_block=(1, 1, 1, 1, 1),
+        decoder_layers_per_block=(1, 1, 1, 1),
+        spatio_temporal_scaling=(True,) * 4,
+        decoder_spatio_temporal_scaling=(True,) * 3,
+        decoder_inject_noise=(False,) * 4,
+        downsample_type=("spatial", "temporal", "spatiotemporal", "spatiotemporal"),
+        upsample_residual=(True,) * 3,
+        upsample_factor=(2,) * 3,
+        timestep_conditioning=True,
+        scaling_factor=0.8,
+        spatial_compression_ratio=32,
+        temporal_compression_ratio=8,
+    )
+    vae.latents_mean.copy_(torch.linspace(-1, 1, CHANNELS))
+    vae.latents_std.copy_(torch.linspace(0.5, 2, CHANNELS))
+    return vae
 
 
 def _transformer() -> LTXVideoTransformer3DModel:

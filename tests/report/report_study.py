@@ -9,8 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from densedpo.agreement import AgreementSettings, write_agreement
+from densedpo.evaluation.results import compare, write_results
+from densedpo.metrics import find_metrics
+from densedpo.store.answers import PAGE, REVIEW, set_aside
+from densedpo.store.judgements import Judgement, add_judgements
 from densedpo.store.project import Project, ProjectSettings
-from densedpo.store.schema import Clip, Label, Pair, clip_id, recipe_id
+from densedpo.store.schema import Clip, Label, Pair, clip_id, content_id, recipe_id
 from densedpo.video.io import Frames, write_video
 
 FRAMES, FPS, SIZE = 17, 8.0, 16
@@ -90,7 +95,52 @@ class Study:
         self.project.add_pairs([pair])
         return pair
 
-    def label(self, pair: Pair, segment: int | None, choice: str, annotator: str = "oracle") -> Label:
+    def person_says(self, pair: Pair, segment: int, choice: str, person: str, order: str = "ab", **more: Any) -> Label:
+        """An answer given on the labelling page."""
+        label = Label.make(
+            pair=pair.id,
+            seen=pair.media_a,
+            segment=segment,
+            segment_seconds=self.project.settings.segment_seconds,
+            choice=choice,
+            annotator_kind="human",
+            annotator=person,
+            annotator_version=more.pop("version", PAGE),
+            assignment=f"{person} {pair.id}",
+            order_shown=order,
+            milliseconds=more.pop("milliseconds", 2000),
+            **more,
+        )
+        self.project.add_labels([label])
+        return label
+
+    def judge_says(self, pair: Pair, choice: str, order: str, outcome: str = "answered") -> None:
+        """A raw answer of a vision-language model."""
+        answer = Judgement(
+            id=content_id(pair.id, order),
+            pair=pair.id,
+            segment=0,
+            segment_seconds=self.project.settings.segment_seconds,
+            aspect="overall",
+            judge=IMAGE,
+            judge_version="v1",
+            order_shown=order,
+            vote=0,
+            outcome=outcome,  # type: ignore[arg-type]
+            choice=choice,
+            confidence=None,
+            artifacts={},
+            reason=SCRIPT,
+            raw=SCRIPT,
+            tokens_in=1000,
+            tokens_out=20,
+            milliseconds=500,
+        )
+        add_judgements(self.project, [answer])
+
+    def label(
+        self, pair: Pair, segment: int | None, choice: str, annotator: str = "oracle", version: str = "1"
+    ) -> Label:
         label = Label.make(
             pair=pair.id,
             seen=pair.media_a,
@@ -99,6 +149,7 @@ class Study:
             choice=choice,
             annotator_kind="oracle",
             annotator=annotator,
+            annotator_version=version,
         )
         self.project.add_labels([label])
         return label
@@ -113,9 +164,32 @@ class Study:
         folder = self.run("dense", "beta: 500\nlora:\n  rank: 16\n", {"versions": {"torch": "2.13.0"}})
         write_lines(folder / "log.jsonl", [log_line(step, steps) for step in range(1, steps + 1)])
 
-    def evaluate(self, lines: list[dict[str, Any]], with_clips: bool = True) -> Path:
+    def train_long(self, steps: int = 600) -> None:
+        """A run that logs everything: noise levels, validation, alarms."""
+        facts = {
+            "kind": "training",
+            "status": "begun",
+            "base_model": IMAGE,
+            "method": "dense",
+            "beta": 500.0,
+            "pairs": 213,
+            "left_out": {"near-identical": 2},
+        }
+        folder = self.run("long", f"lr: 0.0001\ntrack: {json.dumps(SCRIPT)}\n", facts)
+        lines = [log_line(step, steps) | {"by_sigma": by_sigma(step, steps)} for step in range(1, steps + 1)]
+        for line in lines[99::100]:
+            line["validation_loss"] = 0.7 - 0.0001 * line["step"] + (0.1 if line["step"] > 400 else 0)
+        lines[299]["alarms"] = [{"name": "displacement", "saw": SCRIPT, "remedy": "a smaller --lr"}]
+        lines[399]["alarms"] = [{"name": "saturation", "saw": "no slope left", "remedy": "a smaller --beta"}]
+        write_lines(folder / "log.jsonl", lines)
+
+    def evaluate(self, lines: list[dict[str, Any]], with_clips: bool = True, compared: bool = True) -> Path:
         folder = self.run("test", f"prompts: 4\nnote: {json.dumps(SCRIPT)}\n", {"versions": {"diffusers": "0.42.1"}})
         write_lines(folder / "scores.jsonl", lines)
+        if compared:
+            rows = [line | {"scores": {k: v for k, v in line["scores"].items() if v == v}} for line in lines]
+            contestants = list(dict.fromkeys(line["contestant"] for line in lines))
+            write_results(folder / "results.json", compare(rows, contestants, find_metrics(), {}, motion_margin=0.1))
         for number, line in enumerate(lines if with_clips else []):
             path = folder / line["video"]
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -137,6 +211,20 @@ def log_line(step: int, steps: int) -> dict[str, Any]:
         "grad_norm": 1.0 + wobble if step > 1 else 40.0,
         "lr": 1e-4 * min(1, 10 * share),
         "seconds": 0.5,
+    }
+
+
+def by_sigma(step: int, steps: int) -> dict[str, Any]:
+    """Accuracy rises at low noise alone; a step sees two pairs a level."""
+    share = step / steps
+    return {
+        f"{0.2 * level:.1f}": {
+            "accuracy": 0.5 + 0.4 * share * (level < 2),
+            "winner_delta": -0.001 * share,
+            "loser_delta": 0.001 * level * share,
+            "pairs": 2,
+        }
+        for level in range(5)
     }
 
 
@@ -192,4 +280,24 @@ def full_study(root: Path) -> Study:
                 study.label(pair, segment, choice)
     study.train()
     study.evaluate(score_lines())
+    return study
+
+
+def team_study(root: Path) -> Study:
+    """The full study, and two people, one of whom always chooses the left one, a judge, a reviewer, a long training."""
+    study = full_study(root)
+    project, pairs = study.project, sorted(study.project.pairs(), key=lambda pair: pair.recipe["index"])
+    for pair, order in zip(pairs, ("ab", "ba", "ab", "ba"), strict=True):
+        for segment in (0, 1):
+            study.person_says(pair, segment, "a", "ann", order)
+            study.person_says(pair, segment, order[0], SCRIPT, order, milliseconds=4000)
+        study.judge_says(pair, order[0], order)
+    study.judge_says(pairs[0], "skip", "ba", outcome="refused")
+    settled = study.person_says(pairs[0], 1, "tie", "cho")
+    study.person_says(pairs[0], 1, "b", "rea", version=REVIEW, supersedes=settled.id)
+    study.person_says(pairs[1], 0, "b", "dara")
+    set_aside(project, "dara")
+    study.train_long()
+    project.record("ingest", folder=IMAGE, added=3, known=0, rejected=2)
+    write_agreement(project, AgreementSettings(resamples=20, motion_pairs=0, shown=1))
     return study

@@ -1,15 +1,23 @@
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
+import jsonschema_rs
+import numpy as np
 import pytest
-from report_study import Study, full_study, log_line, score_line, score_lines, write_lines
+from report_study import IMAGE, SCRIPT, Study, full_study, log_line, score_line, score_lines, write_lines
 
+import densedpo.report
 from densedpo.errors import UserError
+from densedpo.metrics.motion_strength import MotionStrength
 from densedpo.report import summarise
 from densedpo.report.runs import METRICS, Run
-from densedpo.report.summary import as_json, contestant_figures, training_figures
+from densedpo.report.summary import as_json, contestant_figures
+from densedpo.report.trainings import training_figures
+
+SCHEMA = json.loads(Path(densedpo.report.__file__).with_name("summary.schema.json").read_text("utf-8"))
 
 
 def figures(study: Study, extra: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -178,10 +186,95 @@ def test_scores_of_the_fixture_reach_the_summary(full: Study) -> None:
     assert difference["mean"] == pytest.approx(0.035)
 
 
-def test_every_key_is_documented(full: Study) -> None:
+def test_clips_by_hand(team: Study) -> None:
+    found = summarise(team.project, "dense", "test")["clips"]
+    assert (found["count"], found["captions"], found["seconds"]) == (3, 3, pytest.approx(3 * 17 / 8))
+    assert found["splits"] == {"train": 3, "validation": 0, "test": 0}
+    assert found["sources"] == [{"source": "procedural", "licence": "CC0-1.0", "clips": 3}]
+    assert found["shapes"] == [{"width": 16, "height": 16, "frames": 17, "fps": 8.0, "clips": 3}]
+    assert found["ingests"] == [{"folder": IMAGE, "added": 3, "known": 0, "rejected": 2}]
+
+
+def test_motion_is_that_of_the_clips_and_is_measured_once(empty: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    for index in range(3):
+        empty.add_clip(index)
+    still = Study(empty.project, lambda seed: np.full((17, 16, 16, 3), 24 + seed, np.uint8))
+    still.add_clip(4)
+    found = summarise(empty.project, None, None)["clips"]["motion"]
+    assert found["unmeasured"] is None and found["strength"]["n"] == 4
+    assert found["strength"]["low"] == pytest.approx(0, abs=0.02) and found["strength"]["median"] > 0.2
+    monkeypatch.setattr(MotionStrength, "measure", lambda *_: pytest.fail("measured again"))
+    assert summarise(empty.project, None, None)["clips"]["motion"] == found
+    monkeypatch.setattr(MotionStrength, "why_not", lambda *_: "needs OpenCV")
+    assert summarise(empty.project, None, None)["clips"]["motion"] == {"unmeasured": "needs OpenCV", "strength": None}
+
+
+def test_pairs_by_hand(full: Study) -> None:
+    found = figures(full)["pair_set"]
+    assert found["modes"] == {"guided": 3, "independent": 1}
+    assert (found["prompts"], found["with_clip"], found["splits"]["train"]) == (4, 3, 4)
+    assert (found["near_identical"]["value"], found["near_identical"]["n"]) == (0.25, 4)
+    assert (found["eta"]["n"], found["eta"]["low"], found["eta"]["high"]) == (3, 0.65, 0.67)
+    assert found["distance"]["median"] == pytest.approx(0.15)
+
+
+def test_every_training_run_is_told_apart(team: Study) -> None:
+    found = summarise(team.project, "dense", "test")["trainings"]
+    assert list(found) == ["dense", "long"]
+    long = found["long"]
+    assert (long["status"], long["method"], long["pairs"], long["steps"]) == ("begun", "dense", 213, 600)
+    assert long["validation"] == pytest.approx({"first": 0.69, "best": 0.66, "best_step": 400, "last": 0.74})
+    assert found["dense"]["validation"] is None and found["dense"]["by_sigma"] == []
+    lowest, *_, highest = long["by_sigma"]
+    assert (lowest["low"], lowest["high"], lowest["pairs"], highest["low"]) == (0.0, 0.2, 120, 0.8)
+    share = sum(range(541, 601)) / 60 / 600  # of the way, over the last sixty steps
+    assert lowest["accuracy"] == pytest.approx(0.5 + 0.4 * share) and highest["accuracy"] == 0.5
+    assert highest["loser_delta"] == pytest.approx(0.004 * share)
+    hostile, plain = long["alarms"]
+    assert hostile == {"step": 300, "name": "displacement", "saw": SCRIPT, "remedy": "a smaller --lr"}
+    assert plain == {"step": 400, "name": "saturation", "saw": "no slope left", "remedy": "a smaller --beta"}
+
+
+def test_results_are_those_of_the_evaluation(full: Study) -> None:
+    written = json.loads((full.project.root / "runs" / "test" / "results.json").read_text("utf-8"))
+    assert figures(full)["results"] == written
+    assert summarise(full.project, "dense", None)["results"] is None
+
+
+@pytest.mark.parametrize("which", ["team", "nothing"])
+def test_a_summary_obeys_its_published_schema(which: str, team: Study, empty: Study) -> None:
+    found = summarise(empty.project, None, None) if which == "nothing" else summarise(team.project, "dense", "test")
+    jsonschema_rs.validate(SCHEMA, found)
+
+
+def test_the_schema_is_strict_about_what_this_version_writes(team: Study) -> None:
+    """Every key of a real summary is described, and one that is missing or of another type is refused."""
+    found = summarise(team.project, "dense", "test")
+    assert undescribed(SCHEMA, found) == []
+    for key in found:
+        assert not jsonschema_rs.is_valid(SCHEMA, {k: v for k, v in found.items() if k != key}), key
+    assert not jsonschema_rs.is_valid(SCHEMA, found | {"format": 2})
+    assert not jsonschema_rs.is_valid(SCHEMA, found | {"pairs": -1})
+
+
+def undescribed(schema: dict[str, Any], value: Any, place: str = "") -> list[str]:
+    """Keys of objects that the schema does not name; objects with free keys are looked into."""
+    schema = SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    if "anyOf" in schema:
+        schema = next(each for each in schema["anyOf"] if each.get("type") != "null")
+        return undescribed(schema, value, place)
+    if isinstance(value, list):
+        return [line for each in value for line in undescribed(schema.get("items", {}), each, f"{place}[]")]
+    if not isinstance(value, dict) or "properties" not in schema:
+        free = schema.get("additionalProperties")
+        inside = value.items() if isinstance(value, dict) and isinstance(free, dict) else ()
+        return [line for key, each in inside for line in undescribed(free, each, f"{place}.{key}")]
+    unknown = [f"{place}.{key}" for key in value if key not in schema["properties"]]
+    known = [(key, each) for key, each in value.items() if key in schema["properties"]]
+    return unknown + [line for k, v in known for line in undescribed(schema["properties"][k], v, f"{place}.{k}")]
+
+
+def test_every_key_of_the_schema_is_documented() -> None:
     document = (Path(__file__).parents[2] / "docs" / "summary-schema.md").read_text("utf-8")
-    found = figures(full)
-    difference = found["contestants"]["dense"]["visual_quality"]["difference"]
-    keys = [*found, *found["training"], *METRICS]
-    assert [key for key in keys if f"`{key}`" not in document] == []
-    assert [key for key in difference if f'"{key}"' not in document] == []
+    named = {key for part in [SCHEMA, *SCHEMA["$defs"].values()] for key in part.get("properties", {})}
+    assert sorted(key for key in named if not re.search(rf"\b{key}\b", document)) == []

@@ -11,6 +11,7 @@ from store_rows import pair
 from densedpo.store import assignments, people
 from densedpo.store import database as db
 from densedpo.store.assignments import Queue, order_shown
+from densedpo.store.places import Places
 from densedpo.store.project import Project
 from densedpo.store.schema import utc_now
 from densedpo.store.tables import assignment
@@ -28,9 +29,20 @@ def bob(project: Project) -> str:
     return people.add_person(project, "Bob", "annotator").id
 
 
+def next_pairs(project: Project, person: str, queue: Queue = LONG) -> list[str]:
+    """All pairs that this person could get, in the order in which they should be labelled."""
+    places, had = Places(queue), {each.pair for each in assignments.past(project, person)}
+    places.refresh(project)
+    found = []
+    while (id := places.next(had | set(found))) is not None:
+        found.append(id)
+    assert places.count(had, project) == len(found)
+    return found
+
+
 def take_next(project: Project, person: str, queue: Queue = LONG) -> assignments.Assignment | None:
-    chosen = assignments.next_pairs(project, person, queue)
-    return assignments.take(project, chosen[0].id, person, "seen", queue) if chosen else None
+    chosen = next_pairs(project, person, queue)
+    return assignments.take(project, chosen[0], person, "seen", queue) if chosen else None
 
 
 def test_an_invitation_opens_the_door_until_it_is_replaced(project: Project, ann: str) -> None:
@@ -143,28 +155,31 @@ def test_whoever_has_an_open_pair_gets_that_one(project: Project, ann: str) -> N
 def test_begun_pairs_come_first_then_id_order(project: Project, ann: str, bob: str) -> None:
     project.add_pairs(pair(number) for number in range(5))
     ids = sorted(pair(number).id for number in range(5))
-    assert [each.id for each in assignments.next_pairs(project, ann, LONG, 5)] == ids
+    assert next_pairs(project, ann) == ids
     assignments.take(project, ids[3], ann, "seen", LONG)
-    assert [each.id for each in assignments.next_pairs(project, bob, LONG, 5)] == [ids[3], *ids[:3], ids[4]]
+    assert next_pairs(project, bob) == [ids[3], *ids[:3], ids[4]]
 
 
 def test_only_the_pairs_asked_for(project: Project, ann: str) -> None:
     rows = [pair(0), pair(1, near_identical=True), pair(2, split="test")]
     project.add_pairs(rows)
-    given = {each.id for each in assignments.next_pairs(project, ann, Queue(split="train"), 9)}
-    assert given == {rows[0].id}
-    assert len(assignments.next_pairs(project, ann, Queue(near_identical=True), 9)) == 3
+    assert next_pairs(project, ann, Queue(split="train")) == [rows[0].id]
+    assert len(next_pairs(project, ann, Queue(near_identical=True))) == 3
+
+
+def progress(project: Project, person: str) -> assignments.Progress:
+    return assignments.progress(project, person, len(next_pairs(project, person)))
 
 
 def test_progress_counts_what_is_handed_in_and_what_can_be_had(project: Project, ann: str) -> None:
     project.add_pairs(pair(number) for number in range(3))
     held = take_next(project, ann)
-    found = assignments.progress(project, ann, LONG)
-    assert held and (found.done, found.left, found.seconds) == (0, 3, ())
+    found = progress(project, ann)
+    assert held and (found.done, found.left, found.seconds, found.previous) == (0, 3, (), None)
     assignments.finish(project, held.id)
-    found = assignments.progress(project, ann, LONG)
+    found = progress(project, ann)
     assert (found.done, found.left) == (1, 2) and 0 < found.seconds[0] < 60
-    assert assignments.latest_done(project, ann) == held.id
+    assert found.previous == held.id
     assert assignments.done_by_person(project) == {ann: 1}
     assert assignments.reopen(project, held.id, LONG) and not assignments.reopen(project, held.id, LONG)
 

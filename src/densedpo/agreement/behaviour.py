@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from densedpo.agreement.opinions import Opinions
+from densedpo.judges.static import ASPECT as STATIC_TEST
 from densedpo.stats.agreement import position_bias
 from densedpo.stats.intervals import proportion_interval
 from densedpo.store.judgements import Judgement, judgements
 from densedpo.store.project import Project
+
+Prices = tuple[float, float]  # of a million tokens asked, and answered
 
 
 def people_figures(opinions: Opinions) -> list[dict[str, Any]]:
@@ -32,19 +36,43 @@ def people_figures(opinions: Opinions) -> list[dict[str, Any]]:
     return rows
 
 
-def judge_figures(project: Project, opinions: Opinions) -> list[dict[str, Any]]:
-    """For each judge that answered in its own words, from its raw answers, before both orders became one label."""
+def judge_figures(project: Project, opinions: Opinions, annotators: Sequence[str] | None) -> list[dict[str, Any]]:
+    """For each judge that answered in its own words, from its raw answers, before both orders became one label.
+
+    Of the judges in `annotators`, or, if it is None, of all.
+    """
     answers: dict[tuple[str, str], list[Judgement]] = defaultdict(list)
     for answer in judgements(project):
-        if answer.pair in opinions.pairs:
-            answers[answer.judge, answer.judge_version].append(answer)
-    return [_judge(name, version, given) for (name, version), given in sorted(answers.items())]
+        asked_for = annotators is None or answer.judge in annotators
+        if asked_for and answer.pair in opinions.pairs and answer.aspect != STATIC_TEST:
+            answers[answer.judge, answer.judge_version].append(replace(answer, raw="", reason=""))
+    prices = _prices(project)
+    versions = Counter(name for name, _ in answers)
+    return [
+        {"shown": f"{name} {version[:6]}" if versions[name] > 1 else name, **_judge(given, prices.get(name))}
+        for (name, version), given in sorted(answers.items())
+    ]
 
 
-def _judge(name: str, version: str, given: Sequence[Judgement]) -> dict[str, Any]:
+def _judge(given: Sequence[Judgement], prices: Prices | None) -> dict[str, Any]:
     opinions = [answer for answer in given if answer.choice != "skip"]
+    flips, repeats = _flips_and_repeats(opinions)
+    return {
+        "answers": len(given),
+        "abstained": len(given) - len(opinions),
+        "abstentions": dict(Counter(answer.outcome for answer in given if answer.choice == "skip").most_common()),
+        "artifacts": _artifacts(opinions),
+        "position": _position((answer.choice, answer.order_shown) for answer in opinions),
+        "flips": _share(flips),
+        "repeats": _share(repeats),
+        **_paid(given, prices),
+    }
+
+
+def _flips_and_repeats(given: Sequence[Judgement]) -> tuple[list[bool], list[bool]]:
+    """Whether the other order got another choice, question by question; whether a later vote repeated the first."""
     asked: dict[tuple[Any, ...], dict[tuple[str, int], str]] = defaultdict(dict)
-    for answer in opinions:
+    for answer in given:
         asked[answer.pair, answer.segment, answer.aspect][answer.order_shown, answer.vote] = answer.choice
     flips = [
         choices["ab", vote] != choices["ba", vote]
@@ -58,28 +86,60 @@ def _judge(name: str, version: str, given: Sequence[Judgement]) -> dict[str, Any
         for order, vote in choices
         if vote > 0 and (order, 0) in choices
     ]
+    return flips, repeats
+
+
+def _artifacts(given: Sequence[Judgement]) -> list[dict[str, Any]]:
+    """By kind, the most frequent first: answers that name it, and in which clip: the one chosen, the other."""
+    answers, chosen, other = Counter[str](), Counter[str](), Counter[str]()
+    for answer in given:
+        seen = {member: set(answer.artifacts.get(member, ())) for member in ("a", "b")}
+        answers.update(seen["a"] | seen["b"])
+        if answer.choice in seen:
+            chosen.update(seen[answer.choice])
+            other.update(seen["b" if answer.choice == "a" else "a"])
+    return [
+        {"kind": kind, "answers": count, "in_chosen": chosen[kind], "in_other": other[kind]}
+        for kind, count in sorted(answers.items(), key=lambda row: (-row[1], row[0]))
+    ]
+
+
+def _paid(given: Sequence[Judgement], prices: Prices | None) -> dict[str, Any]:
+    """Tokens and money, in all and for each place (a segment or video, on one aspect); money None without prices."""
+    places = len({(answer.pair, answer.segment, answer.aspect) for answer in given})
+    tokens_in, tokens_out = sum(answer.tokens_in for answer in given), sum(answer.tokens_out for answer in given)
+    money = None if prices is None else (tokens_in * prices[0] + tokens_out * prices[1]) / 1e6
     return {
-        "shown": f"{name} {version[:6]}",
-        "answers": len(given),
-        "abstained": len(given) - len(opinions),
-        "position": _position((answer.choice, answer.order_shown) for answer in opinions),
-        "flips": _share(flips),
-        "repeats": _share(repeats),
-        "tokens_in": _mean([answer.tokens_in for answer in given]),
-        "tokens_out": _mean([answer.tokens_out for answer in given]),
-        "seconds": _median([answer.milliseconds / 1000 for answer in given]),
+        "places": places,
+        "tokens_in": tokens_in,
+        "tokens_out": tokens_out,
+        "money": None if money is None else round(money, 6),
+        "place_tokens": round((tokens_in + tokens_out) / places, 1),
+        "place_money": None if money is None else round(money / places, 9),
+        "answer_seconds": _median([answer.milliseconds / 1000 for answer in given if answer.milliseconds]),
     }
 
 
+def _prices(project: Project) -> dict[str, Prices]:
+    """What a million tokens asked and answered cost, by judge, as its latest run with prices had it."""
+    known: dict[str, Prices] = {}
+    for event in sorted((event for event in project.events() if event.kind == "label"), key=lambda each: each.time):
+        price_in, price_out = event.detail.get("price_in"), event.detail.get("price_out")
+        if price_in is not None and price_out is not None:
+            known[event.detail["annotator"]] = price_in, price_out
+    return known
+
+
 def costs(opinions: Opinions) -> list[dict[str, Any]]:
-    """Seconds that a label took, where they were measured."""
+    """Seconds that a label took, where they were measured, and hours of all these labels together."""
     rows = []
     for voice in opinions.voices:
         seconds = [each.milliseconds / 1000 for each in opinions.said[voice] if each.milliseconds]
         if seconds:
             median = _median(seconds)
             hourly = round(3600 / median) if median else None
-            rows.append({"shown": opinions.shown(voice), "n": len(seconds), "seconds": median, "per_hour": hourly})
+            row = {"shown": opinions.shown(voice), "n": len(seconds), "seconds": median, "per_hour": hourly}
+            rows.append({**row, "hours": round(sum(seconds) / 3600, 3)})
     return rows
 
 
@@ -97,10 +157,6 @@ def _share(given: Sequence[bool]) -> dict[str, Any]:
 
 def _known(value: float) -> float | None:
     return round(value, 6) if math.isfinite(value) else None
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return round(float(np.mean(values)), 1) if values else None
 
 
 def _median(values: Sequence[float]) -> float | None:

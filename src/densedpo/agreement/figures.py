@@ -57,7 +57,7 @@ def figures(project: Project, opinions: Opinions, settings: AgreementSettings) -
         "by_aspect": _by_aspect(project, opinions, settings),
         "whole_videos": _whole_videos(opinions, compared, settings),
         "people": people_figures(opinions),
-        "judges": judge_figures(project, opinions),
+        "judges": judge_figures(project, opinions, settings.annotators),
         "costs": costs(opinions),
         "static": [_static(test) for test in recorded_static_tests(project)],
     }

@@ -10,7 +10,7 @@ from densedpo.agreement.settings import AgreementSettings
 from densedpo.errors import UserError
 from densedpo.store.answers import PAGE, Opinion, asked_aspect
 from densedpo.store.answers import opinions as given_on_the_page
-from densedpo.store.consensus import SIGNS, ConsensusPolicy, consensus, global_consensus, majority_vote
+from densedpo.store.consensus import SIGNS, consensus, global_consensus, majority_vote
 from densedpo.store.gold import gold_of
 from densedpo.store.project import Project
 from densedpo.store.schema import Label, Pair
@@ -167,8 +167,8 @@ def _consensus(project: Project, opinions: Opinions, settings: AgreementSettings
     by_pair: dict[str, list[Label]] = defaultdict(list)
     for label in labels:
         by_pair[label.pair].append(label)
-    asked = ConsensusPolicy(aspect=settings.aspect, method=settings.method)
-    policy = measured(asked, (label for given in by_pair.values() for label in given), settings.gold)
+    everything = (label for given in by_pair.values() for label in given)
+    policy = measured(settings.policy(settings.aspect), everything, settings.gold)
     result: dict[Place, int] = {}
     for id, given in by_pair.items():
         pair = opinions.pairs[id]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from pydantic import Field
 
-from densedpo.config import Settings
+from densedpo.store.consensus import ConsensusSettings
 from densedpo.store.schema import Split
 
 
-class AgreementSettings(Settings):
+class AgreementSettings(ConsensusSettings):
     """What is compared with what, and what of it is shown."""
 
     run: str = Field("agreement", description="Name of the run folder that the page goes to.")
@@ -19,10 +17,6 @@ class AgreementSettings(Settings):
         description="Whom all are compared with: consensus (of the others), people (consensus of the other people), "
         "gold (the right answers that are known), or the name of a labeller.",
     )
-    method: Literal["majority", "weighted", "dawid-skene"] = Field(
-        "majority", description="How the consensus comes about; see docs/agreement.md."
-    )
-    gold: str | None = Field(None, description="For weighted: whose labels accuracy is measured against.")
     annotators: tuple[str, ...] | None = Field(None, description="Names of the labellers to look at; all if not given.")
     aspect: str = Field("overall", description="The aspect that most of the page is about.")
     split: Split | None = Field(None, description="Labels on pairs of this split only; all if not given.")

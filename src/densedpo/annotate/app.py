@@ -14,9 +14,10 @@ from densedpo.annotate import dashboard, lead, pages, routes
 from densedpo.annotate.guideline import read_guideline
 from densedpo.annotate.labelling import Labelling
 from densedpo.annotate.security import Guard
-from densedpo.annotate.session import person_alone
+from densedpo.annotate.session import admitted, person_alone, whoever
 from densedpo.annotate.settings import AnnotateSettings
 from densedpo.annotate.tasks import RefusedError
+from densedpo.annotate.turns import Turns
 from densedpo.errors import UserError
 from densedpo.store.gold import add_gold, read_gold
 from densedpo.store.project import Project
@@ -34,10 +35,11 @@ def create_app(project: Project, settings: AnnotateSettings) -> FastAPI:
         add_gold(project, read_gold(project, settings.gold))
     app = FastAPI(title="densedpo annotate", docs_url=None, redoc_url=None, openapi_url=None)
     app.state.labelling = Labelling(project, settings)
+    app.state.turns = Turns(app.state.labelling)
     app.state.guideline = read_guideline(settings.guideline)
     app.state.desk = dashboard.Desk(app.state.labelling)
     app.state.alone = None if settings.tokens else person_alone(project)
-    for router in (pages.router, routes.router, lead.router, dashboard.router):
+    for router in (routes.router, pages.router, lead.router, dashboard.router):
         app.include_router(router)
     app.mount("/static", _Static(directory=pages.HERE / "static"))
     app.add_middleware(Guard, local_only=not settings.tokens)
@@ -67,7 +69,12 @@ def _our_trouble(request: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"error": "the server cannot do this now; tell your lead"}, status_code=503)
 
 
-def _malformed(_: Request, error: Exception) -> JSONResponse:
+def _malformed(request: Request, error: Exception) -> JSONResponse:
+    """What is wrong with a request, told to those who may make one."""
     assert isinstance(error, RequestValidationError)
+    try:
+        admitted(whoever(request))
+    except RefusedError as refusal:
+        return _refused(request, refusal)
     where = [".".join(str(part) for part in each["loc"]) for each in error.errors()]
     return JSONResponse({"error": f"malformed: {', '.join(where)}"}, status_code=422)

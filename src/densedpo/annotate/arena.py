@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from densedpo.errors import UserError
-from densedpo.files import copy_atomic, temporary_beside, write_text_atomic
+from densedpo.files import copy_atomic, file_digest, temporary_beside, write_text_atomic
 from densedpo.store.answers import asked_aspect
 from densedpo.store.project import Project, ProjectSettings
 from densedpo.store.schema import Pair, recipe_id
@@ -33,9 +33,9 @@ def open_arena(project: Project, run: str, between: str) -> Project:
     a, b = names
     folder = project.root / "runs" / run
     rows = _rows(folder)
-    known = sorted({row["contestant"] for row in rows})
-    if missing := [name for name in names if name not in known]:
-        raise UserError(f"{folder} has no contestant {missing[0]}; it has {', '.join(known)}")
+    there = sorted({row["contestant"] for row in rows})
+    if missing := [name for name in names if name not in there]:
+        raise UserError(f"{folder} has no contestant {missing[0]}; it has {', '.join(there)}")
     shots = [{(row["prompt_index"], row["seed"]): row for row in rows if row["contestant"] == name} for name in names]
     common = sorted(shots[0].keys() & shots[1].keys())
     if not common:
@@ -46,7 +46,10 @@ def open_arena(project: Project, run: str, between: str) -> Project:
     shape = {key: getattr(first, key) for key in ("width", "height", "frames", "fps")}
     settings = ProjectSettings(**shape, segment_seconds=first.seconds, model=project.settings.model)
     arena = Project.create(folder / "arena" / f"{a}-{b}", settings)
-    arena.add_pairs(_pair(arena, folder, run, first, shots[0][key], shots[1][key]) for key in common)
+    known = {pair.id for pair in arena.pairs()}
+    recipes = [_recipe(folder, run, shots[0][key], shots[1][key]) for key in common]
+    new = ((key, recipe) for key, recipe in zip(common, recipes, strict=True) if recipe_id(recipe) not in known)
+    arena.add_pairs(_pair(arena, recipe, first, [_video(folder, each[key]) for each in shots]) for key, recipe in new)
     return arena
 
 
@@ -87,20 +90,23 @@ def _rows(folder: Path) -> list[Row]:
         raise UserError(f"{scores} is not JSON Lines ({error.msg}); evaluate again") from None
 
 
-def _pair(arena: Project, folder: Path, run: str, shape: VideoInfo, row_a: Row, row_b: Row) -> Pair:
-    media = [_adopted(arena, _video(folder, row), shape) for row in (row_a, row_b)]
-    recipe = {
+def _recipe(folder: Path, run: str, row_a: Row, row_b: Row) -> Row:
+    return {
         "arena": run,
         "contestant_a": row_a["contestant"],
         "contestant_b": row_b["contestant"],
         **{key: row_a[key] for key in ("prompt", "prompt_index", "seed")},
-        "media": media,
+        "media": [file_digest(_video(folder, row)) for row in (row_a, row_b)],
     }
+
+
+def _pair(arena: Project, recipe: Row, shape: VideoInfo, videos: list[Path]) -> Pair:
+    media = [_adopted(arena, video, shape) for video in videos]
     return Pair(
         id=recipe_id(recipe),
         recipe=recipe,
         clip=None,
-        prompt=row_a["prompt"],
+        prompt=recipe["prompt"],
         mode="imported",
         split="test",
         **{key: value for key, value in asdict(shape).items() if key != "seconds"},

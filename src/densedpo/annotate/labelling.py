@@ -7,8 +7,8 @@ same label (two tabs, say) the second is refused, not stored beside the first.
 
 from __future__ import annotations
 
+import copy
 import datetime
-import functools
 from collections.abc import Iterator, Sequence
 
 from densedpo.annotate.handing_out import HandingOut
@@ -25,9 +25,17 @@ from densedpo.annotate.tasks import (
     SegmentView,
     Task,
 )
-from densedpo.errors import UserError
 from densedpo.store import assignments as store
-from densedpo.store.answers import PAGE, WITHDRAWN, asked_aspect, is_withdrawn, opinions, stored_aspect
+from densedpo.store.answers import (
+    PAGE,
+    WITHDRAWN,
+    add_label,
+    asked_aspect,
+    is_withdrawn,
+    labels_in,
+    opinions,
+    stored_aspect,
+)
 from densedpo.store.assignments import Assignment
 from densedpo.store.gold import gold_pairs
 from densedpo.store.people import Person, utc_in
@@ -47,12 +55,22 @@ class Labelling:
         self.project, self.settings, self.queue = project, settings, settings.queue
         self.media = PlayerMedia(project, settings.seed)
         self.handing_out = HandingOut(project, settings, self.media)
-        self._find_pair = functools.lru_cache(maxsize=1024)(functools.partial(_known_pair, project))
+
+    def within(self, project: Project) -> Labelling:
+        """The same, at work on another connection to its project."""
+        twin = copy.copy(self)
+        twin.project, twin.handing_out = project, self.handing_out.within(project)
+        return twin
 
     def next_task(self, person: Person, review: bool = False) -> Task | None:
         """The person's open pair, or the next one; None when there is none left for them."""
         assignment = self.handing_out.next(person, review)
         return self.task(assignment) if assignment else None
+
+    def offer_task(self, person: Person) -> Task | Pair | None:
+        """As `next_task`, but a pair that cannot be shown yet comes back as it is, to be prepared."""
+        found = self.handing_out.offer(person, review=False)
+        return self.task(found) if isinstance(found, Assignment) else found
 
     def task(self, assignment: Assignment) -> Task:
         """The assignment as its page needs it."""
@@ -79,7 +97,7 @@ class Labelling:
 
     def pair_of(self, assignment: Assignment) -> Pair:
         """The pair that an assignment is about; pairs never change, so they are kept."""
-        return self._find_pair(assignment.pair)
+        return self.handing_out.pair(assignment.pair)
 
     def real_clip(self, assignment: Assignment) -> Clip | None:
         """The real clip behind the pair; None if there is none or the lead does not show it."""
@@ -104,8 +122,8 @@ class Labelling:
         if known is None:
             self._check_looked(assignment, answer, len({question_of(each) for each in mine.values()}))
             self._hold(assignment)
-            self._add(label)
-        elif (known.choice, known.comment) != (label.choice, label.comment):
+            known = add_label(self.project, label)
+        if known is not None and (known.choice, known.comment) != (label.choice, label.comment):
             raise RefusedError(409, CHANGED)
         return _view(label, assignment)
 
@@ -171,14 +189,6 @@ class Labelling:
         if not fresh and not store.renew(self.project, assignment.id, self.queue):
             raise RefusedError(410, "this pair is no longer yours: it was finished, or left alone for too long")
 
-    def _add(self, label: Label) -> None:
-        try:
-            self.project.add_labels([label])
-        except UserError as error:
-            if "is already in" not in str(error):
-                raise
-            raise RefusedError(409, CHANGED) from None
-
     def _questions(self, assignment: Assignment, grid: Sequence[Segment]) -> list[Question]:
         """What is asked; of a reviewer, what the others answered differently."""
         places: list[int | None] = [] if self.settings.mode == "whole" else list(range(len(grid)))
@@ -209,21 +219,14 @@ class Labelling:
         )
 
     def _labels(self, assignment: Assignment) -> Iterator[Label]:
-        labels = self.project.labels(assignment.pair, assignment.person, superseded=True)
-        mine = (label for label in labels if label.assignment == assignment.id)
-        return (label for label in mine if asked_aspect(label.aspect)[0] == assignment.kind)  # no decisions
+        given = labels_in(self.project, assignment.pair, assignment.id)
+        return (label for label in given if asked_aspect(label.aspect)[0] == assignment.kind)  # no decisions
 
     def standing(self, assignment: Assignment) -> list[Label]:
         """The labels of an assignment that nothing supersedes, oldest first."""
         labels = list(self._labels(assignment))
         gone = {label.supersedes for label in labels}
         return sorted((label for label in labels if label.id not in gone), key=lambda label: label.created)
-
-
-def _known_pair(project: Project, id: str) -> Pair:
-    pair = store.find_pair(project, id)
-    assert pair is not None, "an assignment refers to a pair"
-    return pair
 
 
 def _member(choice: str, assignment: Assignment) -> str:

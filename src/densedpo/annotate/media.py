@@ -19,6 +19,8 @@ from densedpo.store.schema import Clip, Pair, content_id
 from densedpo.video.io import read_video
 from densedpo.video.player import numbered
 
+Stamp = tuple[int, int, int]  # a file's number, size and time: another file has another
+
 RENDERING = 1  # counts up when files come to look otherwise than before
 
 
@@ -31,14 +33,17 @@ class PlayerMedia:
         self._folder = project.cache_folder("annotate")
         self._locks: dict[str, threading.Lock] = {}
         self._guard = threading.Lock()
+        self._digests: dict[str, tuple[str, Stamp | None]] = {}
 
     def a_first(self, pair: Pair) -> bool:
         """Whether the left half of the pair's file is its member a."""
         return hashlib.sha256(f"file:{self._seed}:{pair.id}".encode()).digest()[0] % 2 == 0
 
-    def ready(self, pair: Pair) -> bool:
-        """Whether the pair's file is there already."""
-        return self._path(self._members(pair)).exists()
+    def known(self, pair: Pair) -> str | None:
+        """The SHA-256 of the pair's file if it is there and `seen` has read it."""
+        path = self._path(self._members(pair))
+        digest, stamp = self._digests.get(path.name, ("", None))
+        return digest if stamp is not None and stamp == _stamp(path) else None
 
     def of_pair(self, pair: Pair) -> Path:
         """The file with both members of the pair; rendered now if it is not there. UserError for damaged media."""
@@ -50,7 +55,11 @@ class PlayerMedia:
 
     def seen(self, pair: Pair) -> str:
         """The SHA-256 of what somebody who labels the pair is shown."""
-        return file_digest(self.of_pair(pair))
+        path = self.of_pair(pair)
+        stamp = _stamp(path)  # before it is read
+        digest = file_digest(path)
+        self._digests[path.name] = digest, stamp
+        return digest
 
     def _members(self, pair: Pair) -> tuple[str, str]:
         return (pair.media_a, pair.media_b) if self.a_first(pair) else (pair.media_b, pair.media_a)
@@ -77,3 +86,12 @@ class PlayerMedia:
             lock = self._locks.setdefault(token, threading.Lock())
         with lock:
             yield
+
+
+def _stamp(path: Path) -> Stamp | None:
+    """Of a file; None if there is none."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns

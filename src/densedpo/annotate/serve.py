@@ -13,6 +13,8 @@ from densedpo.annotate.settings import AnnotateSettings
 from densedpo.errors import UserError
 from densedpo.store.project import Project
 
+KEEP_SECONDS = 75  # for which a page's connection stays open: longer than people look at one segment
+
 
 def serve(project: Project, settings: AnnotateSettings, announce: Callable[[str, str | None], None]) -> None:
     """Serve until Ctrl-C. `announce` is told the address and, with tokens, a lead's link, before the first request.
@@ -33,7 +35,15 @@ def _serve(project: Project, settings: AnnotateSettings, announce: Callable[[str
     link = lead_link(project, settings)
     announce(f"http://{host}:{port}", link and f"http://{host}:{port}{link}")
     with listening:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False, date_header=False))
+        quiet = uvicorn.Config(
+            app,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            timeout_keep_alive=KEEP_SECONDS,
+        )
+        server = uvicorn.Server(quiet)
         server.run(sockets=[listening])
 
 

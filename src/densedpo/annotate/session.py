@@ -17,6 +17,7 @@ from densedpo.store.project import Project
 from densedpo.store.schema import Pair
 
 COOKIE = "densedpo_login"
+NOT_YOURS = "there is no such pair in your queue"
 ALONE = "local"  # the name of whoever works on a server without tokens
 
 
@@ -26,23 +27,34 @@ async def labelling_of(request: Request) -> Labelling:
     return labelling
 
 
+def login_of(request: Request) -> str:
+    """The login token that the request carries, if any."""
+    return request.cookies.get(COOKIE, "")
+
+
+def find_person(project: Project, token: str) -> Person | None:
+    """Whose login that is."""
+    return store.logged_in(project, token) if token else None
+
+
 def whoever(request: Request) -> Person | None:
     """The person whose login the request carries; without tokens, the one who works here alone."""
-    labelling: Labelling = request.app.state.labelling
-    if not labelling.settings.tokens:
-        alone: Person = request.app.state.alone
-        return alone
-    token = request.cookies.get(COOKIE, "")
-    return store.logged_in(labelling.project, token) if token else None
+    alone: Person | None = request.app.state.alone
+    return alone or find_person(request.app.state.labelling.project, login_of(request))
 
 
-async def member(person: Annotated[Person | None, Depends(whoever)]) -> Person:
+def admitted(person: Person | None) -> Person:
     """Somebody known who may work now; else RefusedError."""
     if person is None:
         raise RefusedError(401, "open your invitation link to get in")
     if person.state != "active":
         raise RefusedError(403, "your lead has paused your work; ask them when it goes on")
     return person
+
+
+async def member(person: Annotated[Person | None, Depends(whoever)]) -> Person:
+    """As `admitted`."""
+    return admitted(person)
 
 
 async def reviewer(person: Annotated[Person, Depends(member)]) -> Person:
@@ -70,19 +82,31 @@ def own_assignment(labelling: Labelling, id: str, person: Person) -> Assignment:
     """The person's assignment with this id. Another's is refused in the same words as one that does not exist."""
     assignment = find_assignment(labelling.project, id) if id.isalnum() else None  # a database may choke on the rest
     if assignment is None or assignment.person != person.id:
-        raise RefusedError(404, "there is no such pair in your queue")
+        raise RefusedError(404, NOT_YOURS)
     return assignment
 
 
-def own_pair(labelling: Labelling, id: str, person: Person) -> Pair:
-    """The pair of the person's assignment, or of the one that they are likely to get next; else as `own_assignment`."""
-    assignment = find_assignment(labelling.project, id) if id.isalnum() else None
-    if assignment is None:
-        for review in (False, True):
-            ahead = labelling.handing_out.ahead(person, review) if person.role != "annotator" or not review else None
-            if ahead and ahead[0] == id:
-                return ahead[1]
-    return labelling.pair_of(own_assignment(labelling, id, person))
+def own_pair(labelling: Labelling, id: str, person: Person) -> Pair | Person:
+    """The pair of the person's assignment, or of the one that they are likely to get next; else as `own_assignment`.
+
+    For a reviewer's next review the person comes back: look at `next_review_pair`.
+    """
+    if not id.isalnum() or find_assignment(labelling.project, id) is not None:
+        return labelling.pair_of(own_assignment(labelling, id, person))
+    ahead = labelling.handing_out.ahead(person, review=False)
+    if ahead and ahead[0] == id:
+        return ahead[1]
+    if person.role == "annotator":
+        raise RefusedError(404, NOT_YOURS)
+    return person
+
+
+def next_review_pair(labelling: Labelling, id: str, reviewer: Person) -> Pair:
+    """The pair that a reviewer is likely to get next, if that is the id of its assignment; else RefusedError."""
+    ahead = labelling.handing_out.ahead(reviewer, review=True)
+    if ahead is None or ahead[0] != id:
+        raise RefusedError(404, NOT_YOURS)
+    return ahead[1]
 
 
 def set_login(request: Request, response: Response, token: str) -> None:

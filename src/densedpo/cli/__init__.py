@@ -82,7 +82,22 @@ COMMANDS = {
         "Compare tuned models, or finished clips from anywhere.",
         "densedpo evaluate my-project",
     ),
-    "report": ("result_commands", "Write one page about all of it.", "densedpo report my-project"),
+    "sweep": (
+        "sweep_command",
+        "Choose which checkpoint to ship, and how strong.",
+        "densedpo sweep my-project --run dense --dry-run",
+    ),
+    "remake": (
+        "remake_command",
+        "Make one clip of an evaluation again.",
+        "densedpo remake my-project base/0003-1",
+    ),
+    "arena": (
+        "arena_command",
+        "Pair two models' videos, for people and machines to judge.",
+        "densedpo arena my-project",
+    ),
+    "report": ("result_commands", "Write pages about all of it.", "densedpo report my-project"),
     "export": (
         "export_command",
         "Take an adapter to diffusers or ComfyUI.",

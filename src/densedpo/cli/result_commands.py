@@ -7,17 +7,18 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from densedpo.cli.command import ProjectFolder, Result, command, console
+from densedpo.cli.model_commands import AS_PUBLISHED, Loading
 from densedpo.evaluation import EvaluateSettings
 from densedpo.report import build_report, newest_run
 from densedpo.store.project import Project
 
 
 @command
-def evaluate(project: ProjectFolder, settings: EvaluateSettings) -> Result:
+def evaluate(project: ProjectFolder, settings: EvaluateSettings, *, loading: Loading = AS_PUBLISHED) -> Result:
     """Compare tuned models with the base model from the same noise, or finished clips from anywhere."""
     from densedpo.evaluation.run import evaluate as compare  # loads torch
 
-    result = compare(Project.open(project), settings)
+    result = compare(Project.open(project), settings, loading)
     for name in result.redone:
         console.print(f"{name}: its adapter has changed since, so its videos were made anew", markup=False)
     counts = f"{result.sampled} videos made, {result.known} were there, {result.scored} scored"
@@ -44,7 +45,7 @@ def report(
     train_run: Annotated[str | None, Parameter(help="Training run to show; the newest if not given.")] = None,
     evaluation: Annotated[str | None, Parameter(help="Evaluation to show; the newest if not given.")] = None,
 ) -> Result:
-    """Write one page about the pairs, labels, training and evaluation of a project; no server needed to see it."""
+    """Write the report of a project: data, labels, training and results, on pages that need no server."""
     opened = Project.open(project)
     training = train_run or newest_run(opened, "training")
     compared = evaluation or newest_run(opened, "evaluation")

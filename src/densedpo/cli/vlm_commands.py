@@ -8,7 +8,15 @@ from cyclopts import Parameter
 
 from densedpo.cli.command import ProjectFolder, Result, command, console
 from densedpo.errors import UserError
-from densedpo.labels import VlmLabelReport, VlmLabelSettings, VlmPlan, plan_vlm, write_vlm_batch
+from densedpo.labels import (
+    VlmLabelReport,
+    VlmLabelSettings,
+    VlmPlan,
+    VlmStaticReport,
+    plan_vlm,
+    static_test_vlm,
+    write_vlm_batch,
+)
 from densedpo.labels import label_vlm as label_with_vlm
 from densedpo.store.project import Project
 
@@ -17,6 +25,10 @@ BatchOut = Annotated[Path | None, Parameter(help="Write the questions as batch f
 BatchIn = Annotated[
     tuple[Path, ...],
     Parameter(help="Take the answers from these results of a batch.", consume_multiple=True, negative_iterable=""),
+]
+StaticTest = Annotated[
+    int | None,
+    Parameter(help="Label nothing; let it choose between so many clips and frozen copies of them."),
 ]
 
 
@@ -28,10 +40,13 @@ def label_vlm(
     dry_run: DryRun = False,
     batch_out: BatchOut = None,
     batch_in: BatchIn = (),
+    static_test: StaticTest = None,
 ) -> Result:
     """Let a vision-language model judge the segments that lack its labels."""
-    if sum([dry_run, batch_out is not None, bool(batch_in)]) > 1:
-        raise UserError("--dry-run, --batch-out and --batch-in are three different things to do; choose one")
+    if sum([dry_run, batch_out is not None, bool(batch_in), static_test is not None]) > 1:
+        raise UserError("--dry-run, --batch-out, --batch-in and --static-test are different things to do; choose one")
+    if static_test is not None and static_test < 1:
+        raise UserError(f"--static-test is a number of clips, 1 or more, got {static_test}")
     if settings.local is not None and (batch_out or batch_in):
         raise UserError("batch files are for servers; leave out --local, or the batch file")
     place = Project.open(project)
@@ -48,6 +63,10 @@ def label_vlm(
             markup=False,
         )
         return asdict(written)
+    if static_test is not None:
+        tested = static_test_vlm(place, settings, static_test)
+        console.print(f"{project}: {_told_static(tested)}", markup=False)
+        return asdict(tested)
     report = label_with_vlm(place, settings, batch_in)
     console.print(f"{project}: {_told_report(report)}", markup=False)
     return asdict(report)
@@ -85,3 +104,12 @@ def _told_report(report: VlmLabelReport) -> str:
             "these again"
         )
     return told
+
+
+def _told_static(report: VlmStaticReport) -> str:
+    found = report.outcome
+    told = (
+        f"{report.annotator} chose the frozen copy {found.frozen} times of {found.decisive} ({found.ties} ties, "
+        f"{found.failed} failed); nothing was labelled"
+    )
+    return f"{told}. Stopped by {report.stopped}, so this is not recorded" if report.stopped else told

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from densedpo.diffusion.protocol import VideoModel, check_frame_rate
+from densedpo.diffusion.samplers import sampler_name, sampler_of
 from densedpo.errors import UserError
 from densedpo.evaluation.record import Record
 from densedpo.evaluation.sampling import Studio
@@ -20,7 +21,8 @@ from densedpo.evaluation.shots import BASE, Shot
 from densedpo.files import file_digest
 from densedpo.models import load_model
 from densedpo.models.identity import versions
-from densedpo.models.lora import WEIGHTS, adapter_on
+from densedpo.models.lora import ADAPTER, WEIGHTS, adapter_on
+from densedpo.models.settings import LoadSettings
 from densedpo.progress import track
 from densedpo.store.project import Project
 from densedpo.video.io import write_video
@@ -29,11 +31,32 @@ Batch = tuple[str, Sequence[Shot]]  # a contestant, and shots made together
 
 
 @dataclass(frozen=True)
+class Tuned:
+    """An adapter that competes. `scale` multiplies its alpha, as the weights of diffusers' `set_adapters` do."""
+
+    folder: Path
+    scale: float = 1.0
+
+    def source(self) -> str:
+        """What it is made from: the digest of its weights, and the scale if there is one."""
+        digest = file_digest(self.folder / WEIGHTS)
+        return digest if self.scale == 1 else f"{digest} * {self.scale:g}"
+
+    @contextmanager
+    def on(self, denoiser: Any) -> Iterator[None]:
+        """The model with this adapter at this scale, for as long as the block lasts. Raises UserError if it is none."""
+        with adapter_on(denoiser, self.folder):
+            if self.scale != 1:
+                denoiser.set_adapters([ADAPTER], [self.scale])
+            yield
+
+
+@dataclass(frozen=True)
 class Makers:
     """The base model and the adapters that compete with it."""
 
     studio: Studio
-    adapters: dict[str, Path]
+    adapters: Mapping[str, Tuned]
 
     @property
     def contestants(self) -> tuple[str, ...]:
@@ -47,14 +70,14 @@ class Makers:
             "base_model": model.name,
             "model_hash": model.model_hash,
             "vae_hash": model.vae_hash,
-            "sources": {name: file_digest(folder / WEIGHTS) for name, folder in self.adapters.items()},
+            "sources": {name: tuned.source() for name, tuned in self.adapters.items()},
             "versions": versions(),
         }
 
     def make(self, record: Record, batches: Iterable[Batch]) -> None:
         """Make and keep the videos of all batches; a stop on the way leaves a batch to be made again."""
         for name, work in groupby(track(list(batches), description="evaluate"), key=itemgetter(0)):
-            with adapter_on(self.studio.model.denoiser, self.adapters[name]) if name != BASE else nullcontext():
+            with self.adapters[name].on(self.studio.model.denoiser) if name != BASE else nullcontext():
                 for _, batch in work:
                     began = time.monotonic()
                     for shot, frames in zip(batch, self.studio.videos(batch), strict=True):
@@ -64,22 +87,34 @@ class Makers:
                     record.forget(name, batch, time.monotonic() - began)
 
 
-def find_makers(project: Project, settings: EvaluateSettings) -> tuple[Makers, EvaluateSettings]:
-    """The makers, and the settings with the model's own steps and guidance and the runs filled in.
+def find_makers(
+    project: Project,
+    settings: EvaluateSettings,
+    adapters: Mapping[str, Tuned] | None = None,
+    loading: LoadSettings | None = None,
+) -> tuple[Makers, EvaluateSettings]:
+    """The makers, and the settings with the model's own sampler, steps and guidance and the runs filled in.
 
-    Raises UserError as `find_adapters`, and for a frame rate that the model does not have.
+    `adapters` are the base's opponents, those of the settings' runs if not given; `loading`: as `load_model`.
+
+    Raises UserError as `find_adapters` and `sampler_name`, and for a frame rate that the model does not have.
     """
-    adapters = find_adapters(project, settings.runs)
-    model: VideoModel = load_model(project.settings.model)
+    if adapters is None:
+        adapters = {name: Tuned(folder) for name, folder in find_adapters(project, settings.runs).items()}
+        settings = settings.model_copy(update={"runs": tuple(adapters)})
+    model: VideoModel = load_model(project.settings.model, loading)
     check_frame_rate(model, project.settings.fps)
     steps = model.defaults.steps if settings.steps is None else settings.steps
     guidance = model.defaults.guidance if settings.guidance is None else settings.guidance
     size = project.settings
-    sigmas = model.sigmas(steps, model.latent_shape(size.frames, size.height, size.width))
+    sampler = sampler_name(model, settings.sampler)
+    shape = model.latent_shape(size.frames, size.height, size.width)
+    sigmas = sampler_of(model, sampler).sigmas(steps, shape)
     guidance_2 = model.defaults.guidance_2 if settings.guidance is None else None
-    studio = Studio(model, size, sigmas, guidance, guidance_2, settings.seed)
-    found = {"steps": steps, "guidance": guidance, "runs": tuple(adapters)}
-    return Makers(studio, adapters), settings.model_copy(update=found)
+    studio = Studio(model, size, sigmas, guidance, guidance_2, settings.seed, sampler)
+    return Makers(studio, adapters), settings.model_copy(
+        update={"sampler": sampler, "steps": steps, "guidance": guidance}
+    )
 
 
 def find_adapters(project: Project, runs: Sequence[str] | None) -> dict[str, Path]:

@@ -24,7 +24,7 @@ MUST_AGREE = {
     "vae_hash": "the model's autoencoder",
 }
 # These change no video: another value is measured, compared or placed anew.
-FREE = {"prompts", "videos", "reference", "shard", "metrics", "weights", "reward", "motion_margin"}
+FREE = {"prompts", "videos", "reference", "shard", "metrics", "weights", "reward", "workers", "motion_margin"}
 SECONDS = 10.0  # between two writings of all scores
 
 Score = dict[str, Any]  # a line of scores.jsonl
@@ -42,8 +42,8 @@ class Record:
         """
         self.folder = folder
         self._contestants: list[str] = list(facts["contestants"])
-        self._facts = facts
         before = json.loads(self._description.read_text("utf-8")) if self._description.exists() else {}
+        self._facts = {"weights": before.get("weights", {}), **facts}  # what was measured, and so still holds
         _check_same(folder, settings, before, facts)
         # Evaluations of earlier versions call the digests `adapters`.
         sources, known = facts["sources"], before.get("sources", before.get("adapters", {}))
@@ -164,7 +164,8 @@ def _check_same(folder: Path, settings: EvaluateSettings, before: dict[str, Any]
     if before.get("kind") != KIND:
         raise UserError(f"{folder} is a run of another kind; give this evaluation another --name")
     there, asked = read_yaml(folder / "settings.yaml"), settings.model_dump(mode="json", exclude=FREE)
-    # A setting that an earlier version did not have had its default.
+    # A setting that an earlier version did not have had its default; all of them drew with Euler.
+    there = {"sampler": "euler", **there} if before.get("model_hash") else there
     before_it = {key: there.get(key, EvaluateSettings.model_fields[key].default) for key in asked}
     changed = [f"{key} ({before_it[key]} there, {asked[key]} asked)" for key in asked if before_it[key] != asked[key]]
     changed += [word for key, word in MUST_AGREE.items() if before.get(key, facts[key]) != facts[key]]

@@ -18,7 +18,7 @@ from densedpo.stats.paired import holm, keeps, smallest_detectable, t_test
 
 Row = Mapping[str, Any]  # a line of scores.jsonl
 
-FORMAT = 1
+FORMAT = 2  # 1 had the scorers' contests right under head_to_head
 
 
 def compare(
@@ -46,12 +46,15 @@ def compare(
             other: _motion(rows, baseline, other, [name for name in names if metrics[name].amount], motion_margin)
             for other in others
         },
-        "head_to_head": {
-            name: head_to_head(rows, name, contestants, metrics[name].better)
-            for name in names
-            if others and metrics[name].better != "neither"
-        },
+        "head_to_head": {"scorers": _contests(rows, contestants, names, metrics)} if others else {},
     }
+
+
+def _contests(
+    rows: Sequence[Row], contestants: Sequence[str], names: Sequence[str], metrics: Mapping[str, Metric]
+) -> dict[str, dict[str, Any]]:
+    directed = [name for name in names if metrics[name].better != "neither"]
+    return {name: head_to_head(rows, name, contestants, metrics[name].better) for name in directed}
 
 
 def describe(metric: Metric) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import densedpo
 from densedpo.chunks import chunks
 from densedpo.errors import UserError
 from densedpo.evaluation.folders import Matched, find_references, match_by_name, match_to_prompts
+from densedpo.evaluation.judged import judged
 from densedpo.evaluation.measuring import Scene, measure
 from densedpo.evaluation.prompts import read_prompts
 from densedpo.evaluation.record import Record
@@ -22,6 +23,7 @@ from densedpo.evaluation.shots import Shot, named, named_places, share_of
 from densedpo.files import copy_atomic, file_digest
 from densedpo.metrics import Asked, Tools, find_metrics, runnable
 from densedpo.metrics.reward import closing_all, reward_metrics
+from densedpo.models.settings import LoadSettings
 from densedpo.store.project import Project
 from densedpo.store.schema import content_id
 
@@ -50,7 +52,7 @@ class EvaluationResult:
     results: Path | None
 
 
-def evaluate(project: Project, settings: EvaluateSettings) -> EvaluationResult:
+def evaluate(project: Project, settings: EvaluateSettings, loading: LoadSettings | None = None) -> EvaluationResult:
     """Compare contestants in `runs/NAME`. Stopped and called again, it goes on, to equal scores.
 
     Contestants are the base model and training runs, folders of clips (`videos`), or both; the first is the baseline.
@@ -66,7 +68,7 @@ def evaluate(project: Project, settings: EvaluateSettings) -> EvaluationResult:
     part = f"-{settings.shard.replace('/', 'of')}" if settings.shard else ""
     share_of([], settings.shard)  # a part that cannot be is refused before anything is loaded
     with project.lock(f"evaluate-{settings.name}{part}"):
-        makers, prompts, matched, settings = _contest(project, settings, folders)
+        makers, prompts, matched, settings = _contest(project, settings, folders, loading)
         contestants = (*(makers.contestants if makers else ()), *folders)
         asked = Asked(list(matched.captions.values()), settings.reference is not None, len(contestants) > 1)
         metrics, not_run = runnable({**find_metrics(), **rewards}, settings.metrics, tools, asked)
@@ -79,8 +81,9 @@ def evaluate(project: Project, settings: EvaluateSettings) -> EvaluationResult:
         if settings.shard is None:
             scene = Scene(contestants, matched.shots, matched.captions, references)
             with closing_all(rewards):
-                scored = measure(record, scene, metrics, tools)
+                scored = measure(record, scene, metrics, tools, settings.workers)
             results = compare(record.scores(), contestants, metrics, not_run, settings.motion_margin)
+            results["head_to_head"] |= judged(record.folder, record.scores(), contestants)
             file = write_results(record.folder / "results.json", results)
     means = {name: {key: cell["mean"] for key, cell in row.items()} for name, row in results["table"].items()}
     count = len({shot.prompt_index for shot in matched.shots})
@@ -109,7 +112,7 @@ def _gather(record: Record, makers: Makers | None, matched: Matched, settings: E
 
 
 def _contest(
-    project: Project, settings: EvaluateSettings, folders: dict[str, Path]
+    project: Project, settings: EvaluateSettings, folders: dict[str, Path], loading: LoadSettings | None
 ) -> tuple[Makers | None, list[str] | None, Matched, EvaluateSettings]:
     """Who makes videos (nobody, if only folders compete), the prompts if known, the shots, and settings filled in."""
     if folders and settings.runs is None:
@@ -123,7 +126,7 @@ def _contest(
     matched = match_to_prompts(folders, prompts, settings.count, shots)
     from densedpo.evaluation.making import find_makers  # loads torch
 
-    makers, settings = find_makers(project, settings)
+    makers, settings = find_makers(project, settings, loading=loading)
     twice = set(makers.contestants) & set(folders)
     if twice:
         raise UserError(f"--videos {', '.join(twice)} has the name of another contestant; give it another name")

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from densedpo.diffusion.protocol import VideoModel
 from densedpo.diffusion.sampler import sample
+from densedpo.diffusion.samplers import sampler_of
 from densedpo.diffusion.seeds import noise
 from densedpo.evaluation.shots import Shot
 from densedpo.store.project import ProjectSettings
@@ -24,7 +25,7 @@ __all__ = ["Shot", "Studio"]
 
 @dataclass(frozen=True)
 class Studio:
-    """How all contestants make their videos, with one schedule `[steps + 1]`, the same guidance and one seed."""
+    """How all contestants make their videos: one sampler and its schedule `[steps + 1]`, one guidance and one seed."""
 
     model: VideoModel
     size: ProjectSettings
@@ -32,17 +33,32 @@ class Studio:
     guidance: float
     guidance_2: float | None  # of the second expert, for models that have one
     seed: int
+    sampler: str = "euler"
 
     def videos(self, shots: Sequence[Shot]) -> NDArray[np.uint8]:
-        """The videos of a batch, `[B, T, H, W, 3]` in 0..255.
+        """The videos of a batch, `[B, T, H, W, 3]` in 0..255."""
+        return self.model.decode(self.latents(shots))
+
+    def latents(self, shots: Sequence[Shot]) -> Tensor:
+        """The same before decoding, `[B, C, F, H', W']`.
 
         The noise of a shot depends on the seed, its prompt and its number alone, so contestants start from the same.
         """
         model, size = self.model, self.size
         shape = model.latent_shape(size.frames, size.height, size.width)
-        start_BCFHW = torch.stack([noise(shape, self.seed, "evaluation", shot.prompt, shot.seed) for shot in shots])
+        keys = [(self.seed, "evaluation", shot.prompt, shot.seed) for shot in shots]
+        start_BCFHW = torch.stack([noise(shape, *key) for key in keys])
         prompts = list(dict.fromkeys(shot.prompt for shot in shots))
         positive = model.encode_text(prompts).take([prompts.index(shot.prompt) for shot in shots])
         negative = model.encode_text([model.defaults.negative_prompt]).take([0] * len(shots))
-        schedules = [self.sigmas] * len(shots)
-        return model.decode(sample(model, start_BCFHW, schedules, positive, negative, self.guidance, self.guidance_2))
+        return sample(
+            model,
+            start_BCFHW,
+            [self.sigmas] * len(shots),
+            positive,
+            negative,
+            self.guidance,
+            self.guidance_2,
+            sampler=sampler_of(model, self.sampler),
+            keys=keys,
+        )

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from densedpo.config import Settings
+from densedpo.models.settings import SAMPLER_HELP, SamplerName
 
 
 class EvaluateSettings(Settings):
@@ -32,6 +33,7 @@ class EvaluateSettings(Settings):
     dimension: str | None = Field(None, description="Only the prompts of this dimension of VBench's .json file.")
     count: int | None = Field(None, gt=0, description="How many prompts, from the first on; all if not given.")
     seeds_per_prompt: int = Field(2, gt=0, description="Videos that each model makes of a prompt.")
+    sampler: SamplerName = Field("official", description=SAMPLER_HELP)
     steps: int | None = Field(None, gt=0, description="Sampling steps; the model's own if not given.")
     guidance: float | None = Field(None, ge=0, description="Guidance scale; the model's own if not given.")
     batch: int = Field(16, gt=0, description="Videos made at once; another batch size changes scores by about 1e-6.")
@@ -49,6 +51,9 @@ class EvaluateSettings(Settings):
     reward: tuple[str, ...] | None = Field(
         None,
         description="Reward models, as NAME=COMMAND or NAME=http://…, by the contract of `densedpo label reward`.",
+    )
+    workers: int | None = Field(
+        None, gt=0, description="Processes that measure videos; one for each core if not given, 1 for few videos."
     )
     motion_margin: float = Field(
         0.1, gt=0, lt=1, description="Share of the baseline's motion that a contestant may lose and still keep it."

@@ -13,21 +13,10 @@ from safetensors import safe_open
 from densedpo.config import read_yaml
 from densedpo.errors import UserError
 from densedpo.files import file_digest
-from densedpo.models.load import TINYWORLD, model_folder
+from densedpo.models.card import INDEX, Base
+from densedpo.models.load import model_folder
 from densedpo.models.lora import EXPERT, PREFIX, WEIGHTS
-from densedpo.models.pipelines import read_json
 from densedpo.store.project import Project
-
-INDEX = "model_index.json"
-
-
-@dataclass(frozen=True)
-class Base:
-    """The model under the adapter. Only a hub name means something to others; a local folder is known by its name."""
-
-    name: str
-    hub_id: str | None
-    pipeline: str
 
 
 @dataclass(frozen=True)
@@ -111,15 +100,4 @@ def base_of(project: Project, facts: dict[str, Any]) -> Base:
         UserError: its folder is gone, or the hub cannot be asked what it is.
     """
     model = project.settings.model
-    pipeline = _pipeline(model_folder(model, hub_files=(INDEX,)) / INDEX)  # its weights need not be here
-    if model == TINYWORLD:
-        return Base(TINYWORLD, None, pipeline)
-    if Path(model).is_dir():
-        return Base(facts["base_model"], None, pipeline)
-    return Base(model, model, pipeline)
-
-
-def _pipeline(index: Path) -> str:
-    if not index.exists():
-        raise UserError(f"{index} is missing, and it says what the base model is: download or copy the model again")
-    return str(read_json(index)["_class_name"])
+    return Base.of(model, model_folder(model, hub_files=(INDEX, "README.md")), facts["base_model"])

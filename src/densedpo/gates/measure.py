@@ -50,7 +50,7 @@ class Size:
     finetuned_clips: int  # of each caption
 
 
-FULL = Size(prompts=48, clips=8, reconstructed=2, guides=96, members=6, finetune_steps=100, finetuned_clips=4)
+FULL = Size(prompts=48, clips=8, reconstructed=8, guides=96, members=6, finetune_steps=100, finetuned_clips=4)
 QUICK = Size(prompts=4, clips=4, reconstructed=2, guides=4, members=4, finetune_steps=5, finetuned_clips=2)
 
 
@@ -111,6 +111,7 @@ def _measure(model: VideoModel, captions: Sequence[str], guides: Guides, size: S
     return Measured(
         real=real,
         reconstructed=again,
+        second_reconstructed=second_scores(again),
         psnr_PV=np.array(psnr),
         world_speed_PV=np.array([[scene.speeds.mean() for scene in row] for row in coded]),
         base=base,

@@ -17,6 +17,7 @@ from densedpo.gates.table import Gate
 from densedpo.tinyworld.second_scorer import SecondScores
 
 THIRDS = ("slow", "middle", "fast")
+ASPECTS = ("visual_quality", "text_alignment", "temporal_consistency")  # what the annotator judges by
 RIGHT = 0.5  # of an attribute's score, from which on it counts as the caption's
 DEFECTIVE = 0.6  # of the mean quality of real segments of the same caption
 
@@ -27,6 +28,7 @@ class Measured:
 
     real: Takes
     reconstructed: Takes
+    second_reconstructed: list[list[SecondScores]]
     psnr_PV: Floats
     world_speed_PV: Floats
     base: Takes
@@ -42,6 +44,7 @@ def all_gates(measured: Measured) -> list[Gate]:
     """The gates in the study's order, then what is reported beside them."""
     return [
         *autoencoder(measured),
+        *leaks(measured),
         *likeness(measured.base),
         *defects(measured),
         *motion(measured),
@@ -83,6 +86,24 @@ def autoencoder(measured: Measured) -> list[Gate]:
         Gate("autoencoder: PSNR inside the object's box, dB", jackknife(_mean, measured.psnr_PV), count, "clips", 24),
         Gate("autoencoder: slope of quality over log speed / the base's", slopes, count, "clips", high=0.2),
     ]
+
+
+def leaks(measured: Measured) -> list[Gate]:
+    """Pearson's correlation of both scorers' aspects with log speed over reconstructions of real clips.
+
+    Renders score alike at every speed (the oracle's own tests see to that); here a score that falls with speed is one
+    that leaks motion, or an autoencoder that spoils fast clips: read it beside the correlation of the PSNR.
+    """
+    log_PV, gates = log_speed(measured.world_speed_PV), []
+    for aspect in ASPECTS:
+        oracle_PV = np.array([[getattr(each.scores.whole, aspect) for each in row] for row in measured.reconstructed])
+        second_PV = np.array([[getattr(each, aspect) for each in row] for row in measured.second_reconstructed])
+        for scorer, score_PV in (("oracle", oracle_PV), ("second scorer", second_PV)):
+            name = f"reconstructions: {scorer}'s {aspect.replace('_', ' ')} against log speed"
+            gates.append(
+                Gate(name, jackknife(statistics.correlation, score_PV, log_PV), score_PV.size, "clips", -0.1, 0.1)
+            )
+    return gates
 
 
 def likeness(base: Takes) -> list[Gate]:
@@ -211,8 +232,10 @@ def beside(measured: Measured) -> list[Gate]:
         rows.append(
             Gate(f"decisive, of {name} pairs of whole clips", jackknife(_mean, decisive), decisive.size, "pairs")
         )
+    psnr = jackknife(statistics.correlation, measured.psnr_PV, log_speed(measured.world_speed_PV))
     return [
         *rows,
+        Gate("reconstructions: PSNR against log speed", psnr, measured.psnr_PV.size, "clips"),
         *agreement(measured),
         Gate("CPU-seconds for a clip", Estimate(measured.cpu_seconds), base_PK.size, "clips"),
     ]

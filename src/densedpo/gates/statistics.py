@@ -84,12 +84,16 @@ def variation(values_PK: Floats) -> float:
     return float(np.mean(deviation_P / np.where(mean_P == 0, 1.0, mean_P)))
 
 
+def correlation(x: Floats, y: Floats) -> float:
+    """Pearson's, over all values; 0 if either does not vary."""
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        return 0.0
+    return float(np.corrcoef(x.ravel(), y.ravel())[0, 1])
+
+
 def rank_correlation(x: Floats, y: Floats) -> float:
     """Spearman's, with mean ranks for ties; 0 if either does not vary."""
-    ranks = [rankdata(values.ravel()) for values in (x, y)]
-    if any(np.ptp(each) == 0 for each in ranks):
-        return 0.0
-    return float(np.corrcoef(*ranks)[0, 1])
+    return correlation(rankdata(x.ravel()), rankdata(y.ravel()))
 
 
 def within_prompt_correlation(x_PK: Floats, y_PK: Floats) -> float:

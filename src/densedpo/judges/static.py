@@ -22,7 +22,7 @@ from densedpo.store.project import Project
 from densedpo.store.schema import content_id
 from densedpo.video.io import Frames, read_video, write_video
 
-EVENT = "static-test"
+EVENT = ASPECT = "static-test"  # in the log; and the aspect of a judge's answers, which no label has
 STILL = 0.5  # grey levels of mean change from frame to frame; a clip below it is still already and tests nothing
 
 StaticChoice = Literal["moving", "frozen", "tie"]

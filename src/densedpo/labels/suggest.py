@@ -14,20 +14,21 @@ from typing import Literal
 import numpy as np
 from pydantic import Field
 
-from densedpo.config import Settings
 from densedpo.errors import UserError
 from densedpo.files import write_text_atomic
-from densedpo.store.consensus import SIGNS, ConsensusPolicy, votes_of
+from densedpo.store.consensus import SIGNS, ConsensusPolicy, ConsensusSettings, support, tally, votes_of
 from densedpo.store.gold import gold_pairs
 from densedpo.store.project import Project
 from densedpo.store.schema import Label, Pair, Split
 from densedpo.store.segments import Segment, segment_grid
+from densedpo.store.voters import measured
 
 # Added to how much the labels disagree: a person's word is worth most where none has spoken yet.
 MACHINE_ONLY, UNLABELLED = 0.5, 0.25
+UNCLEAR = 0.5  # added where there are opinions, and the consensus makes no label of them
 
 
-class SuggestSettings(Settings):
+class SuggestSettings(ConsensusSettings):
     """How many segments, of which pairs, and where the list goes."""
 
     count: int = Field(50, gt=0, description="How many segments.")
@@ -71,12 +72,14 @@ def suggest(project: Project, settings: SuggestSettings) -> Suggestions:
     labels: dict[str, list[Label]] = defaultdict(list)
     for label in project.labels():
         labels[label.pair].append(label)
+    everything = (label for given in labels.values() for label in given)
+    policy = measured(settings.policy(settings.aspect), everything, settings.gold)
     known = set(gold_pairs(project))  # their right answers are known, and people's labels on them are no votes
     rows = [
         row
         for pair in project.pairs(settings.split)
         if (settings.include_near_identical or not pair.near_identical) and pair.id not in known
-        for row in _of_pair(project, pair, labels[pair.id], settings)
+        for row in _of_pair(project, pair, labels[pair.id], policy, settings.per_pair)
     ]
     if not rows:
         raise UserError(f"{project.root} has no pairs to label; make some with `densedpo pairs`")
@@ -87,42 +90,64 @@ def suggest(project: Project, settings: SuggestSettings) -> Suggestions:
     return Suggestions(path, chosen, undecided)
 
 
-def _of_pair(project: Project, pair: Pair, labels: Sequence[Label], settings: SuggestSettings) -> list[Suggestion]:
-    """The pair's segments, the most useful ones only."""
-    votes = votes_of(labels, ConsensusPolicy(aspect=settings.aspect))
-    asked = {label.segment for label in labels if label.annotator_kind == "human" and label.aspect == settings.aspect}
-    grid = segment_grid(pair.frames, pair.fps, project.settings.segment_seconds)
-    rows = [
-        _rate(pair, segment, [label for label in votes if label.segment == segment.index], segment.index in asked)
-        for segment in grid
-    ]
-    return sorted(rows, key=lambda row: -row.score)[: settings.per_pair]
+def _of_pair(
+    project: Project, pair: Pair, labels: Sequence[Label], policy: ConsensusPolicy, most: int
+) -> list[Suggestion]:
+    """The `most` useful segments of the pair."""
+    votes, here = votes_of(labels, policy), [label for label in labels if label.aspect == policy.aspect]
+    people = {label.segment for label in here if label.annotator_kind == "human"}
+    machines = {label.segment for label in here if label.annotator_kind != "human"}
+    rows = []
+    for segment in segment_grid(pair.frames, pair.fps, project.settings.segment_seconds):
+        given = [label for label in votes if label.segment == segment.index]
+        rows.append(_rate(pair, segment, given, policy, segment.index in people, segment.index in machines))
+    return sorted(rows, key=lambda row: -row.score)[:most]
 
 
-def _rate(pair: Pair, segment: Segment, votes: Sequence[Label], asked: bool) -> Suggestion:
-    """Score one segment: the spread of its labels, doubt of those who gave them, more where no person was `asked`."""
+def _rate(
+    pair: Pair, segment: Segment, votes: Sequence[Label], policy: ConsensusPolicy, person: bool, machine: bool
+) -> Suggestion:
+    """Score one segment: the spread of its labels, doubt of those who gave them, more where no `person` was asked."""
     signs = [SIGNS[label.choice] for label in votes]
-    spread = float(np.std(signs)) if signs else 0.0  # 0: all agree; 1: half a, half b
-    stated = [label.confidence for label in votes if label.confidence is not None]
-    doubt = 1 - float(np.mean(stated)) if stated else 0.0
-    bonus = 0.0 if asked else MACHINE_ONLY if votes else UNLABELLED
+    spread = _spread(votes, policy)
+    stated = [_stated(label) for label in votes]
+    doubts = [1 - confidence for confidence in stated if confidence is not None]
+    doubt = float(np.mean(doubts)) if doubts else 0.0
+    unclear = bool(votes) and tally(votes, policy) is None
+    bonus = 0.0 if person else MACHINE_ONLY if machine else UNLABELLED
+    alone = "nobody labelled it" if not machine else "machines only" if votes else "machines could not tell"
     reasons = [
-        *(["labellers disagree"] if spread else []),
+        *(["labellers disagree"] if len(set(signs)) > 1 else []),
+        *(["no clear consensus"] if unclear else []),
         *(["low confidence"] if doubt > 0.5 else []),
-        *([] if asked else ["machines only"] if votes else ["nobody labelled it"]),
+        *([] if person else [alone]),
     ]
     return Suggestion(
         pair=pair.id,
         segment=segment.index,
         start=segment.start,
         end=segment.end,
-        score=round(spread + doubt / 2 + bonus, 6),
+        score=round(spread + doubt / 2 + bonus + UNCLEAR * unclear, 6),
         reason=", ".join(reasons) or "settled",
         votes_a=signs.count(1),
         votes_tie=signs.count(0),
         votes_b=signs.count(-1),
         people=sum(label.annotator_kind == "human" for label in votes),
     )
+
+
+def _spread(votes: Sequence[Label], policy: ConsensusPolicy) -> float:
+    """Standard deviation of the sign, by the consensus: 0 where all agree, 1 where half say a and half b."""
+    if not votes:
+        return 0.0
+    a, _, b = support(votes, policy)
+    return float(np.sqrt(max(0.0, a + b - (a - b) ** 2)))
+
+
+def _stated(label: Label) -> float | None:
+    """The confidence that was stated. A vision-language judge states none for a tie of two orders that disagree."""
+    disagreed = label.annotator_kind == "vlm" and label.choice == "tie" and label.confidence is None
+    return 0.0 if disagreed else label.confidence
 
 
 def _text(rows: Sequence[Suggestion], kind: Literal["json", "csv"]) -> str:

@@ -92,9 +92,9 @@ def write_vlm_batch(project: Project, settings: VlmLabelSettings, path: Path) ->
     Raises UserError for mistakes in the settings, videos that are damaged, and a full disk.
     """
     judge = settings.resolve()
-    with project.lock(LOCK):
-        survey(project, settings, judge)
-        return write_batch(judge, units(project, settings, judge), path)
+    with project.lock(LOCK), project.keeping_connections() as kept:
+        survey(kept, settings, judge)
+        return write_batch(judge, units(kept, settings, judge), path)
 
 
 def label_vlm(project: Project, settings: VlmLabelSettings, batch_in: Sequence[Path] = ()) -> VlmLabelReport:
@@ -105,20 +105,17 @@ def label_vlm(project: Project, settings: VlmLabelSettings, batch_in: Sequence[P
     damaged; what was answered before stays.
     """
     judge = settings.resolve()
-    with project.lock(LOCK):
-        found = survey(project, settings, judge)
-        meter = Meter(judge, spent(project, judge.model))
-        answering = _judge(project, settings, judge, batch_in)
+    with project.lock(LOCK), project.keeping_connections() as kept:  # a question costs several looks into the database
+        found = survey(kept, settings, judge)
+        meter = Meter(judge, spent(kept, judge.model))
+        answering = open_judge(kept, settings, judge, batch_in)
         with Progress(found.units) as progress:
-            run = Run(project, judge, answering, meter, progress)
+            run = Run(kept, judge, answering, meter, progress)
             try:
-                asyncio.run(run.go(units(project, settings, judge)))
+                asyncio.run(run.go(units(kept, settings, judge)))
             finally:
                 if labels := run.choices.total():
-                    outcomes = dict(run.outcomes)
-                    project.record(
-                        "label", annotator=judge.model, version=judge.version, added=labels, answers=outcomes
-                    )
+                    _record(kept, judge, labels, dict(run.outcomes))
     return VlmLabelReport(
         annotator=judge.model,
         annotator_version=judge.version,
@@ -140,7 +137,15 @@ def label_vlm(project: Project, settings: VlmLabelSettings, batch_in: Sequence[P
     )
 
 
-def _judge(project: Project, settings: VlmLabelSettings, judge: JudgeSettings, batch_in: Sequence[Path]) -> Judge:
+def _record(project: Project, judge: JudgeSettings, added: int, answers: dict[str, int]) -> None:
+    prices = {name: price for name in ("price_in", "price_out") if (price := getattr(judge, name)) is not None}
+    project.record("label", annotator=judge.model, version=judge.version, added=added, answers=answers, **prices)
+
+
+def open_judge(
+    project: Project, settings: VlmLabelSettings, judge: JudgeSettings, batch_in: Sequence[Path] = ()
+) -> Judge:
+    """Whoever answers: results of a batch, a model in this process, or a server."""
     if batch_in:
         return BatchJudge(batch_in)
     if settings.local is not None:

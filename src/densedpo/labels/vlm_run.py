@@ -18,6 +18,7 @@ from densedpo.judges.vlm.question import Question
 from densedpo.judges.vlm.settings import JudgeSettings
 from densedpo.labels.vlm_progress import Progress
 from densedpo.labels.vlm_units import Unit, to_label
+from densedpo.labels.vlm_verdict import join
 from densedpo.store.judgements import Judgement, add_judgements
 from densedpo.store.project import Project
 from densedpo.store.schema import Label
@@ -29,13 +30,25 @@ MEMBER: dict[str, dict[str, Literal["a", "b"]]] = {
 
 
 class Run:
-    """One run over units. Afterwards `choices` and `outcomes` hold what was labelled and answered in it."""
+    """One run over units. Afterwards `choices` and `outcomes` hold what was labelled and answered in it.
 
-    def __init__(self, project: Project, settings: JudgeSettings, judge: Judge, meter: Meter, progress: Progress):
+    With `labels` False answers are kept and `choices` counted, but nothing is labelled.
+    """
+
+    def __init__(
+        self,
+        project: Project,
+        settings: JudgeSettings,
+        judge: Judge,
+        meter: Meter,
+        progress: Progress,
+        labels: bool = True,
+    ) -> None:
         self.project, self.settings, self.judge, self.meter, self.progress = project, settings, judge, meter, progress
-        self.choices: Counter[str] = Counter()  # of labels added
+        self.labels = labels
+        self.choices: Counter[str] = Counter()  # of units that got all their answers
         self.outcomes: Counter[str] = Counter()  # of questions asked
-        self.segments = 0  # of the labels, those on segments
+        self.segments = 0  # of these units, those about segments
         self.why_unanswered = ""  # the first reason
         self.stopped = ""  # by which budget
         self.error: UserError | None = None  # what ended the run early
@@ -130,7 +143,7 @@ class Run:
             pair=place.pair.id,
             segment=place.segment,
             segment_seconds=self.project.settings.segment_seconds,
-            aspect=question.aspect,
+            aspect=place.aspect,
             judge=self.settings.model,
             judge_version=self.settings.judge_version,
             order_shown=question.order,
@@ -149,10 +162,10 @@ class Run:
     async def _finish(self, unit: Unit) -> None:
         if len(unit.given) < len(unit.questions):
             return
-        label = to_label(self.project, self.settings, unit)
-        await self._store.save(label)
-        self.choices[label.choice] += 1
-        self.segments += label.segment is not None
+        if self.labels:
+            await self._store.save(to_label(self.project, self.settings, unit))
+        self.choices[join(unit.given).choice] += 1
+        self.segments += unit.place.segment is not None
         self.progress.step(self.meter.money)
 
 

@@ -170,24 +170,31 @@ def _label_id(project: Project, judge: JudgeSettings, place: Place) -> str:
 def _units(project: Project, judge: JudgeSettings, pair: Pair, places: list[Place]) -> Iterator[Unit]:
     a, b = _frames(project, pair, pair.media_a), _frames(project, pair, pair.media_b)
     for place in places:
-        indices = shown_frames(place.first, place.end, pair.frames, pair.fps, judge.fps)
-        times = [float(index) / pair.fps for index in indices]
-        clips = {"ab": (a[indices], b[indices]), "ba": (b[indices], a[indices])}
-        questions = tuple(
-            Question.make(
-                judge,
-                aspect=place.aspect,
-                order=order,
-                vote=vote,
-                caption=pair.prompt,
-                times=times,
-                whole=place.segment is None,
-                parts=parts,
-            )
-            for order, parts in ((order, show(*clips[order], times, judge)) for order in orders(judge, place))
-            for vote in range(judge.votes)
+        yield make_unit(project, judge, place, a, b, pair.prompt, place.aspect)
+
+
+def make_unit(
+    project: Project, judge: JudgeSettings, place: Place, a: Frames, b: Frames, caption: str, aspect: str
+) -> Unit:
+    """The questions on `aspect` about one place of two videos, `[T, H, W, 3]` each, and the answers that are there."""
+    indices = shown_frames(place.first, place.end, len(a), place.pair.fps, judge.fps)
+    times = [float(index) / place.pair.fps for index in indices]
+    clips = {"ab": (a[indices], b[indices]), "ba": (b[indices], a[indices])}
+    questions = tuple(
+        Question.make(
+            judge,
+            aspect=aspect,
+            order=order,
+            vote=vote,
+            caption=caption,
+            times=times,
+            whole=place.segment is None,
+            parts=parts,
         )
-        yield Unit(place, questions, find_judgements(project, [question.id for question in questions]))
+        for order, parts in ((order, show(*clips[order], times, judge)) for order in orders(judge, place))
+        for vote in range(judge.votes)
+    )
+    return Unit(place, questions, find_judgements(project, [question.id for question in questions]))
 
 
 def _frames(project: Project, pair: Pair, digest: str) -> Frames:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from densedpo.judges.scorers.motion import sampling_interval
 from densedpo.metrics.footage import Footage
 from densedpo.metrics.protocol import Metric
 from densedpo.metrics.tools import Need, Tools
-from densedpo.metrics.vbench import is_dynamic, sampling_interval, top_magnitude
+from densedpo.metrics.vbench import is_dynamic, top_magnitude
 
 RAFT = Need(
     "raft-things",

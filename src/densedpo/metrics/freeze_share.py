@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
-
-import numpy as np
-
+from densedpo.judges.scorers.freeze import freeze_share
 from densedpo.metrics.flow import grey
 from densedpo.metrics.footage import Footage
-from densedpo.metrics.protocol import Metric, UnmeasurableError
+from densedpo.metrics.protocol import Metric
 from densedpo.metrics.tools import Tools
-
-LEVELS = 4  # of 255; a smaller change of a pixel is noise of the codec
-PIXELS = 0.001  # a smaller share of changed pixels is nothing that one sees
 
 
 class FreezeShare(Metric):
@@ -27,11 +21,7 @@ class FreezeShare(Metric):
     packages = ("cv2",)
 
     def measure(self, clip: Footage, tools: Tools) -> float:
-        frames = grey(clip)
-        if len(frames) < 2:
-            raise UnmeasurableError("a freeze needs 2 sampled frames or more")
-        changed = [(np.abs(np.subtract(one, two, dtype=np.int16)) > LEVELS).mean() for one, two in pairwise(frames)]
-        return float(np.mean([share < PIXELS for share in changed]))
+        return freeze_share(grey(clip))
 
 
 METRICS = (FreezeShare(),)

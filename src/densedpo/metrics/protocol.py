@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from densedpo.judges.scorers.protocol import DeclinedError
 from densedpo.metrics.footage import Footage
 from densedpo.metrics.tools import Need, Tools
 
@@ -25,8 +26,8 @@ EXTRAS = {
 }
 
 
-class UnmeasurableError(Exception):
-    """Why one clip has no value of a metric, said to users. It gets no score, and never a zero instead."""
+# Why one clip has no value of a metric, said to users. It gets no score, and never a zero instead.
+UnmeasurableError = DeclinedError
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,8 @@ class Metric(ABC):
     `name` is its key in files, `low` and `high` its range (infinity where it has no end), `better` its direction
     (`neither`: more is not better), `aspect` what it speaks of, `amount` whether it is an amount of motion, which a
     tuned model should keep, `source` the definition it follows, `blind_spot` what it misses or rewards wrongly,
-    `packages` and `needs` what it cannot run without.
+    `packages` and `needs` what it cannot run without. `version` changes when a clip's value may: then all are measured
+    anew.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Metric(ABC):
     source: str
     blind_spot: str
     amount: bool = False
+    version: str = ""
     packages: tuple[str, ...] = ()
     needs: tuple[Need, ...] = ()
 

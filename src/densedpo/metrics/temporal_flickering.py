@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from densedpo.judges.scorers.flicker import flicker
 from densedpo.metrics.footage import Footage
 from densedpo.metrics.protocol import Metric
 from densedpo.metrics.tools import Tools
-from densedpo.metrics.vbench import flickering
 
 
 class TemporalFlickering(Metric):
@@ -19,7 +19,7 @@ class TemporalFlickering(Metric):
     blind_spot = "A frozen clip scores a perfect 1 and all motion lowers it: VBench asks it of static scenes only."
 
     def measure(self, clip: Footage, tools: Tools) -> float:
-        return flickering(clip.frames)
+        return flicker(clip.frames, clip.fps)
 
 
 METRICS = (TemporalFlickering(),)

@@ -1,12 +1,13 @@
 """VBench's formulas as pure functions of given features, flows and frames (github.com/Vchitect/VBench, vbench/*.py).
 
+Its sampling and its flickering are scorers' too: `judges/scorers/motion.py` and `flicker.py`.
+
 Shapes: T frames, N sampled frames, D feature size, H and W pixels.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +15,6 @@ from numpy.typing import NDArray
 from densedpo.metrics.protocol import UnmeasurableError
 
 Features = NDArray[np.floating]  # [T, D]
-
-
-def sampling_interval(fps: float) -> int:
-    """Dynamic degree looks at every so many-th frame: max(1, round(fps / 8))."""
-    return max(1, round(fps / 8))
 
 
 def top_magnitude(flow_HW2: NDArray[np.floating]) -> float:
@@ -51,14 +47,6 @@ def consistency(features_TD: Features) -> float:
     before = (unit[:-1] * unit[1:]).sum(axis=1).clip(min=0)
     first = (unit[:1] * unit[1:]).sum(axis=1).clip(min=0)
     return float(((before + first) / 2).mean())
-
-
-def flickering(frames_THWC: NDArray[np.uint8]) -> float:
-    """(255 - mean absolute difference of consecutive frames) / 255. Raises UnmeasurableError for a single frame."""
-    if len(frames_THWC) < 2:
-        raise UnmeasurableError("flickering needs 2 frames or more")
-    differences = [np.abs(np.subtract(one, two, dtype=np.int16)).mean() for one, two in pairwise(frames_THWC)]
-    return float((255 - np.mean(differences)) / 255)
 
 
 def smoothness(frames_THWC: NDArray[np.uint8], interpolated_THWC: NDArray[np.uint8]) -> float:

@@ -97,6 +97,7 @@ TABLES = {
     "WanImageToVideoPipeline": WAN,
     "CogVideoXPipeline": COGVIDEOX,
     "LTXPipeline": LTX,
+    "LTXConditionPipeline": LTX,
     "MochiPipeline": MOCHI,
     "HunyuanVideoPipeline": HUNYUAN_VIDEO,
     "HunyuanVideo15Pipeline": HUNYUAN_VIDEO,

@@ -8,12 +8,13 @@ Shapes: B batch, C channels, F latent frames, H height, W width, S = F H W token
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import FlowMatchEulerDiscreteScheduler, LTXPipeline
+from diffusers import DiffusionPipeline, FlowMatchEulerDiscreteScheduler, LTXPipeline
 from diffusers.pipelines.ltx.pipeline_ltx import calculate_shift
 from numpy.typing import NDArray
 from torch import Tensor
@@ -26,7 +27,7 @@ from densedpo.errors import UserError
 from densedpo.models.clips import clips_to_tensor, latent_grid, latent_statistics, tensor_to_clips
 from densedpo.models.identity import weights_hash
 from densedpo.models.lora import linear_layers
-from densedpo.models.pipelines import LoadOptions, load_pipeline, sampling_defaults, side_defaults
+from densedpo.models.pipelines import LoadOptions, load_pipeline, read_json, sampling_defaults, side_defaults
 from densedpo.models.t5 import encode_with_mask
 
 PIPELINES = ("LTXPipeline",)
@@ -61,8 +62,11 @@ class LTXModel:
 
     process = RectifiedFlow()
     padding_frames = 0
+    official_defaults: Mapping[str, object] = OFFICIAL_DEFAULTS
 
-    def __init__(self, folder: Path, pipeline: LTXPipeline, options: LoadOptions, defaults: dict[str, object]) -> None:
+    def __init__(
+        self, folder: Path, pipeline: DiffusionPipeline, options: LoadOptions, defaults: Mapping[str, object]
+    ) -> None:
         self.name = folder.name
         self.folder = folder
         self.pipeline = pipeline
@@ -76,7 +80,7 @@ class LTXModel:
         self.vae = pipeline.vae
         self.temporal_factor = int(self.vae.temporal_compression_ratio)
         self.spatial_factor = int(self.vae.spatial_compression_ratio)
-        values = OFFICIAL_DEFAULTS | defaults
+        values = {**self.official_defaults, **defaults}
         self.max_sequence_length = int(str(values.pop("max_sequence_length")))
         self.decode_timestep = float(str(values.pop("decode_timestep")))
         self.decode_noise_scale = float(str(values.pop("decode_noise_scale")))
@@ -122,21 +126,22 @@ class LTXModel:
 
     def predict(self, noisy_BCFHW: Tensor, sigma_B: Tensor, conditioning: Conditioning) -> Tensor:
         """The velocity, in float32, where the latents are; the network is told 1000 sigma and `defaults.fps`."""
-        frames, height, width = noisy_BCFHW.shape[2:]
-        seconds = self.temporal_factor / self.told_fps  # a latent frame lasts
         tokens_BSC = self.denoiser(
             hidden_states=noisy_BCFHW.flatten(2).transpose(1, 2).to(self.device, self.dtype),
             encoder_hidden_states=conditioning.tensors["text"].to(self.device, self.dtype),
             timestep=(sigma_B * 1000).to(self.device),
             encoder_attention_mask=conditioning.tensors["mask"].to(self.device),
-            num_frames=frames,
-            height=height,
-            width=width,
-            rope_interpolation_scale=(seconds, self.spatial_factor, self.spatial_factor),
+            **self._positions(len(noisy_BCFHW), *noisy_BCFHW.shape[2:]),
             return_dict=False,
         )[0]
-        velocity_BCFHW = tokens_BSC.transpose(1, 2).unflatten(2, (frames, height, width))
+        velocity_BCFHW = tokens_BSC.transpose(1, 2).unflatten(2, noisy_BCFHW.shape[2:])
         return torch.as_tensor(velocity_BCFHW).to(noisy_BCFHW.device, torch.float32)
+
+    def _positions(self, batch: int, frames: int, height: int, width: int) -> dict[str, Any]:
+        """What the network is told, by its own names, of where its tokens are: in seconds and pixels."""
+        seconds = self.temporal_factor / self.told_fps  # a latent frame lasts
+        scale = (seconds, self.spatial_factor, self.spatial_factor)
+        return {"num_frames": frames, "height": height, "width": width, "rope_interpolation_scale": scale}
 
     def sigmas(self, steps: int, shape: Sequence[int] | None = None) -> Tensor:
         """The flow-matching Euler schedule, `[steps + 1]`, shifted by the latents' number of tokens.
@@ -176,5 +181,24 @@ def _tokens(shape: Sequence[int]) -> int:
 
 
 def load(folder: Path, options: LoadOptions) -> LTXModel:
-    """Load an `LTXPipeline` folder (safetensors only)."""
+    """Load an `LTXPipeline` folder (safetensors only).
+
+    Raises:
+        UserError: a checkpoint whose scheduler draws noise at every step.
+    """
+    check_deterministic(folder)
     return LTXModel(folder, load_pipeline(LTXPipeline, folder, options), options, side_defaults(folder))
+
+
+def check_deterministic(folder: Path) -> None:
+    """Refuse a scheduler that draws noise at every step, as the makers sample 0.9.6 distilled.
+
+    Raises:
+        UserError: saying so.
+    """
+    config = folder / "scheduler" / "scheduler_config.json"
+    if config.exists() and read_json(config).get("stochastic_sampling"):
+        raise UserError(
+            f"{folder} is sampled with fresh noise at every step (stochastic_sampling), which densedpo does not do for "
+            f"LTX-Video: use the model it was distilled from, or set it to false in {config}"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 from dataclasses import dataclass, fields
@@ -15,6 +16,7 @@ import torch
 import transformers.utils.logging
 from diffusers import DiffusionPipeline
 from diffusers.models.attention_dispatch import _AttentionBackendRegistry, attention_backend
+from packaging.version import Version
 
 from densedpo.diffusion.protocol import SamplingDefaults
 from densedpo.errors import UserError
@@ -24,6 +26,7 @@ P = TypeVar("P", bound=DiffusionPipeline)
 
 SIDE_FILE = "densedpo.json"  # a model folder's own sampling defaults, where they differ from the official ones
 DENOISERS = ("transformer", "transformer_2")  # parts that quantisation and the attention backend are about
+QUANTISERS = {"torchao": "0.15.0", "bitsandbytes": "0.43.3"}  # packages, and the first versions that diffusers takes
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
@@ -107,16 +110,22 @@ def quantisation(folder: Path, options: LoadOptions) -> diffusers.PipelineQuanti
     """diffusers' configuration that quantises the denoisers of this folder while they are loaded.
 
     Raises:
-        UserError: the package that does it is missing, or there is no GPU for bitsandbytes.
+        UserError: the package that does it is missing or too old, or there is no GPU for bitsandbytes.
     """
     package = "torchao" if options.quantise == "torchao-int8" else "bitsandbytes"
     if find_spec(package) is None:
         raise UserError(f"--quantise {options.quantise} needs {package}: pip install {package}")
+    if package == "bitsandbytes" and options.device.type == "cpu":
+        raise UserError(f"--quantise {options.quantise} runs on a GPU only: use torchao-int8 or none on the CPU")
+    there, least = importlib.metadata.version(package), QUANTISERS[package]
+    if Version(there) < Version(least):
+        raise UserError(
+            f"--quantise {options.quantise} needs {package} {least} or later, but {there} is here: "
+            f"pip install --upgrade {package}"
+        )
     if package == "torchao":
         config: object = diffusers.TorchAoConfig(import_module("torchao.quantization").Int8WeightOnlyConfig())
     else:
-        if options.device.type == "cpu":
-            raise UserError(f"--quantise {options.quantise} runs on a GPU only: use torchao-int8 or none on the CPU")
         four, eight = options.quantise == "nf4", options.quantise == "int8"
         config = diffusers.BitsAndBytesConfig(
             load_in_4bit=four, load_in_8bit=eight, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=options.dtype

@@ -11,6 +11,11 @@ from densedpo.config import Settings
 Offload = Literal["none", "model", "sequential"]
 Quantise = Literal["none", "nf4", "int8", "torchao-int8"]
 Expert = Literal["low", "high"]
+SamplerName = Literal["euler", "official", "unipc", "dpm++", "sde-dpm++"]
+SAMPLER_HELP = (
+    "euler (DDIM for CogVideoX); official: the one that the checkpoint names; unipc and dpm++ for Wan; sde-dpm++ for "
+    "CogVideoX."
+)
 
 
 class LoadSettings(Settings):

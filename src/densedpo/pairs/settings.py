@@ -7,12 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from densedpo.config import Settings
-
-SamplerName = Literal["euler", "official", "unipc", "dpm++", "sde-dpm++"]
-SAMPLER_HELP = (
-    "euler (DDIM for CogVideoX); official: the one that the checkpoint names; unipc and dpm++ for Wan; sde-dpm++ for "
-    "CogVideoX."
-)
+from densedpo.models.settings import SAMPLER_HELP, SamplerName
 
 
 class PairSettings(Settings):

@@ -16,7 +16,13 @@ from densedpo.errors import UserError
 from densedpo.models.load import TINYWORLD, is_hub_id, model_folder
 from densedpo.models.pipelines import SIDE_FILE
 
-CONFIG_FILES = ("model_index.json", SIDE_FILE, "*/config.json", "scheduler/scheduler_config.json")
+CONFIG_FILES = (
+    "model_index.json",
+    SIDE_FILE,
+    "*/config.json",
+    "scheduler/scheduler_config.json",
+    "guider/guider_config.json",
+)
 
 
 @functools.cache

@@ -22,9 +22,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from densedpo.models.lora import ADAPTER
-from densedpo.plan.meta import META, MetaModel
-
-LatentShape = tuple[int, int, int, int]
+from densedpo.plan.families import META, LatentShape
+from densedpo.plan.meta import MetaModel
 
 
 @dataclass(frozen=True)
@@ -64,9 +63,22 @@ def count_flops(run: Callable[[], object]) -> int:
     return int(counter.get_total_flops())
 
 
-def captions_full() -> Any:
+@contextmanager
+def captions_full() -> Iterator[None]:
     """Where a network picks out the tokens of a caption that count, let all count: the meta device knows no values."""
-    return meta_config.patch(meta_nonzero_assume_all_nonzero=True)  # type: ignore[attr-defined]
+    with meta_config.patch(meta_nonzero_assume_all_nonzero=True), _NothingLeftOut():  # type: ignore[attr-defined]
+        yield
+
+
+class _NothingLeftOut(TorchFunctionMode):
+    """The other tokens, those of `~mask`, are none; and nothing is all zeros (HunyuanVideo 1.5 asks of its image)."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is Tensor.__invert__ and args[0].is_meta and args[0].dtype == torch.bool:
+            return torch.empty(0, dtype=torch.long, device=META)
+        if func is torch.all and args[0].is_meta:
+            return torch.tensor(False)
+        return func(*args, **(kwargs or {}))
 
 
 @torch.no_grad()

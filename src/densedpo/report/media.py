@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from densedpo.errors import UserError
+from densedpo.files import file_digest
 from densedpo.report.outcomes import PairOutcome
-from densedpo.report.runs import BASE, METRICS, Run, Score
 from densedpo.store.project import Project
-from densedpo.store.schema import Clip
-from densedpo.video.io import Frames, read_video, write_video
+from densedpo.store.schema import Clip, content_id
+from densedpo.video.fitting import fit
+from densedpo.video.io import Frames, probe, read_video, write_video
 from densedpo.video.player import poster, upscale
 
-CLIPS_SHOWN = 9  # per order: in order, most improved, most worsened
-PAIRS_SHOWN = 8
 MINIMUM_SIDE = 96  # pixels; tiny clips are doubled so that halved chroma still has one sample for each of their pixels
+OURS = re.compile(r".+-[0-9a-f]{12}\.(mp4|png)")  # names of files that `strip` writes
 
 
 @dataclass(frozen=True)
@@ -36,17 +36,6 @@ class Video:
 
 
 @dataclass(frozen=True)
-class ClipCard:
-    """The base's and the tuned model's video of one prompt and seed. `change` is the mean change of the qualities."""
-
-    video: Video
-    base: Score
-    tuned: Score
-    order: int
-    change: float
-
-
-@dataclass(frozen=True)
 class PairCard:
     """A pair with its guide clip, if it has one."""
 
@@ -54,69 +43,64 @@ class PairCard:
     view: PairOutcome
 
 
-def clip_cards(evaluation: Run, tuned: str, out: Path) -> list[ClipCard]:
-    """The first, the most improved and the most worsened videos, each set `CLIPS_SHOWN` large, in order."""
-    found = _matched(evaluation, tuned)
-    changes = [_change(base, other) for base, other in found]
-    ranked = sorted(range(len(found)), key=lambda i: changes[i])
-    shown = {*range(len(found))[:CLIPS_SHOWN], *ranked[:CLIPS_SHOWN], *ranked[-CLIPS_SHOWN:]}
-    cards = []
-    for order in sorted(shown):
-        base, other = found[order]
-        sides = {name: evaluation.folder / row.video for name, row in ((BASE, base), (tuned, other))}
-        video = _strip(out, f"clip-{base.prompt_index:04d}-{base.seed}", sides)
-        cards.append(ClipCard(video, base, other, order, changes[order]))
-    return cards
+def strip(out: Path, name: str, sides: Mapping[str, Path]) -> Video:
+    """Write the sides (label → video file) next to each other into one file of `out/media`, and its poster.
+
+    Its name is `name` and a digest of what is in it: a report made again writes only what has changed. Sides of another
+    size or rate than the first are fitted to it; the shortest one ends all. Any browser plays the file, and every frame
+    is a key frame. Raises UserError for a video that cannot be read.
+    """
+    digest = content_id([[label, file_digest(file)] for label, file in sides.items()], MINIMUM_SIDE)[:12]
+    stem = f"media/{re.sub(r'[^A-Za-z0-9._-]', '_', name)}-{digest}"
+    video, image = f"{stem}.mp4", f"{stem}.png"
+    if (out / video).exists():
+        info = probe(out / video)
+        return Video(video, image, tuple(sides), info.width, info.height, info.fps, info.seconds)
+    read = [read_video(file) for file in sides.values()]
+    fps = read[0][1]
+    frames = [_like(read[0][0], side, rate / fps) for side, rate in read]
+    length = min(map(len, frames))
+    joined = _even(np.concatenate([upscale(side[:length], MINIMUM_SIDE) for side in frames], axis=2))
+    (out / "media").mkdir(parents=True, exist_ok=True)
+    (out / image).write_bytes(poster(joined))
+    write_video(out / video, joined, fps, quality="browser")  # last, and whole or absent
+    return Video(video, image, tuple(sides), joined.shape[2], joined.shape[1], fps, length / fps)
 
 
-def pair_cards(project: Project, outcomes: Sequence[PairOutcome], out: Path) -> Iterator[PairCard]:
-    """The first pairs in id order, labelled ones before the others; ids are hashes, so nobody picked them."""
-    shown = sorted(outcomes, key=lambda view: not view.labelled)[:PAIRS_SHOWN]
-    clips = {clip.id: clip for clip in project.clips()}
+def pair_cards(project: Project, shown: Sequence[PairOutcome], out: Path) -> Iterator[PairCard]:
+    """Both members of each pair, beside its guide clip if that is there. A pair that cannot be read is left out."""
+    clips = project.by_id(Clip, {view.pair.clip for view in shown if view.pair.clip})
     for view in shown:
         pair = view.pair
         sides = {"a": project.media_path(pair.media_a), "b": project.media_path(pair.media_b)}
         guide = clips.get(pair.clip or "")
-        if guide and _same_shape(guide, pair):
-            sides = {"guide clip": project.media_path(guide.media)} | sides
-        yield PairCard(_strip(out, f"pair-{pair.id}", sides), view)
+        if guide is not None and project.media_path(guide.media).exists():
+            sides = {"real clip": project.media_path(guide.media)} | sides
+        try:
+            video = strip(out, f"pair-{pair.id[:12]}", sides)
+        except (UserError, FileNotFoundError):
+            continue
+        yield PairCard(video, view)
 
 
-def _matched(evaluation: Run, tuned: str) -> list[tuple[Score, Score]]:
-    """Base and tuned rows of one prompt and seed whose videos exist: every prompt's first seed, then the second…"""
-    rows = [row for row in evaluation.scores() if _exists(evaluation.folder, row.video)]
-    base = {row.key: row for row in rows if row.contestant == BASE}
-    other = {row.key: row for row in rows if row.contestant == tuned}
-    seen: Counter[int] = Counter()
-    ranked = []
-    for key in sorted(base.keys() & other.keys()):
-        ranked.append((seen[key[0]], key))
-        seen[key[0]] += 1
-    return [(base[key], other[key]) for _, key in sorted(ranked)]
+def sweep(out: Path, pages: Iterable[str]) -> None:
+    """Remove the videos and posters that an earlier report wrote and that no page (its text) shows any more."""
+    text = "".join(pages)
+    for file in (out / "media").glob("*"):
+        if OURS.fullmatch(file.name) and f"media/{file.name}" not in text:
+            file.unlink()
 
 
-def _exists(folder: Path, video: str) -> bool:
-    """A run's videos lie inside its own folder; anything else is not shown."""
-    file = (folder / video).resolve()
-    return file.is_relative_to(folder.resolve()) and file.is_file()
+def _like(first: Frames, frames: Frames, rate: float) -> Frames:
+    """The frames at the first side's size and rate, `rate` being how many of them pass in one of its."""
+    if abs(rate - 1) > 0.01:
+        frames = frames[(np.arange(int(len(frames) / rate)) * rate).astype(np.int64)]
+    if frames.shape[1:] == first.shape[1:]:
+        return frames
+    return np.stack([fit(frame, first.shape[2], first.shape[1]) for frame in frames])
 
 
-def _change(base: Score, tuned: Score) -> float:
-    qualities = [metric for metric in METRICS[:3] if metric in base.scores and metric in tuned.scores]
-    return sum(tuned.scores[m] - base.scores[m] for m in qualities) / max(1, len(qualities))
-
-
-def _same_shape(clip: Clip, pair: Any) -> bool:
-    return (clip.width, clip.height, clip.fps) == (pair.width, pair.height, pair.fps)
-
-
-def _strip(out: Path, name: str, sides: Mapping[str, Path]) -> Video:
-    """Write all sides next to each other into one video with its poster."""
-    read = [read_video(path) for path in sides.values()]
-    length, fps = min(len(frames) for frames, _ in read), read[0][1]
-    joined: Frames = np.concatenate([upscale(frames[:length], MINIMUM_SIDE) for frames, _ in read], axis=2)
-    video, image = f"media/{name}.mp4", f"media/{name}.png"
-    write_video(out / video, joined, fps, quality="browser")
-    (out / image).write_bytes(poster(joined))
-    height, width = joined.shape[1:3]
-    return Video(video, image, tuple(sides), width, height, fps, length / fps)
+def _even(frames: Frames) -> Frames:
+    """The last row and column again where their number is odd: halved chroma needs even sizes."""
+    height, width = frames.shape[1:3]
+    return np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")

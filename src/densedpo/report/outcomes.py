@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Literal
@@ -37,12 +38,18 @@ class PairOutcome:
         return tuple(outcome for outcome in self.outcomes if outcome is not None)
 
 
-def pair_outcomes(project: Project) -> list[PairOutcome]:
-    """Every pair of the project in id order, with what its labels agree on."""
-    labels: dict[str, list[Label]] = {}
-    for label in project.labels():
-        labels.setdefault(label.pair, []).append(label)
-    return [_outcome(pair, labels.get(pair.id, []), project.settings.segment_seconds) for pair in project.pairs()]
+def pair_outcomes(project: Project, labels: Iterable[Label]) -> list[PairOutcome]:
+    """Every pair of the project in id order, with what its labels agree on; `labels` may hold superseded ones.
+
+    Labels on segments of another length than the project's are passed over.
+    """
+    labels, seconds = list(labels), project.settings.segment_seconds
+    gone = {label.supersedes for label in labels}
+    standing: dict[str, list[Label]] = {}
+    for label in labels:
+        if label.id not in gone and (label.segment is None or math.isclose(label.segment_seconds, seconds)):
+            standing.setdefault(label.pair, []).append(label)
+    return [_outcome(pair, standing.get(pair.id, []), seconds) for pair in project.pairs()]
 
 
 def label_figures(outcomes: Sequence[PairOutcome]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,17 @@ class Run:
         """One record per optimiser step, in order; a step done again after a stop replaces its earlier line."""
         steps = {line["step"]: line for line in _lines(self.folder / "log.jsonl")}
         return [steps[step] for step in sorted(steps)]
+
+    def results(self) -> dict[str, Any] | None:
+        """What `results.json` says (docs/evaluation.md); None if the evaluation has not come so far."""
+        file = self.folder / "results.json"
+        return json.loads(file.read_text("utf-8")) if file.exists() else None
+
+
+def all_runs(project: Project, file: str) -> list[Run]:
+    """The runs whose folder holds `file`, by name; folders that no command can have made are passed over."""
+    names = sorted(path.parent.name for path in (project.root / "runs").glob(f"*/{file}"))
+    return [Run.open(project, name) for name in names if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name)]
 
 
 def newest_run(project: Project, kind: Literal["training", "evaluation"]) -> str | None:

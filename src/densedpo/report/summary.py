@@ -2,46 +2,66 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from statistics import median
 from typing import Any
 
+from densedpo.report.data_figures import clip_figures, pair_figures
+from densedpo.report.labellers import labelling_figures
 from densedpo.report.outcomes import label_figures, pair_outcomes
-from densedpo.report.runs import BASE, METRICS, Run, Score, finite
+from densedpo.report.runs import BASE, METRICS, Run, Score, all_runs, finite
+from densedpo.report.subject import Subject
+from densedpo.report.trainings import run_figures, training_figures
 from densedpo.stats import Interval, group_means, mean_interval, paired_difference
 from densedpo.store.project import Project
 
-FINAL_SHARE = 0.1  # "final" is the mean over this share of the steps, at the end: single steps are noisy
-AVERAGED = ("loss", "accuracy", "inside_median", "winner_delta", "loser_delta", "loser_dominated", "grad_norm")
+FORMAT = 1
 
 
 def summarise(
     project: Project, training_run: str | None, evaluation_run: str | None, extra: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """All figures of the report. Same inputs, same figures; a number that is unknown is None, never NaN."""
-    extra = extra or {}
+    return dict(gather(project, training_run, evaluation_run, extra or {}).figures)
+
+
+def gather(project: Project, training_run: str | None, evaluation_run: str | None, extra: Mapping[str, Any]) -> Subject:
+    """Read everything that the pages tell, once."""
     training = Run.open(project, training_run) if training_run else None
     evaluation = Run.open(project, evaluation_run) if evaluation_run else None
-    log = training.log() if training else []
-    scores = evaluation.scores() if evaluation else []
+    agreement = max(all_runs(project, "agreement.json"), key=_written, default=None)
+    others = [run for run in all_runs(project, "log.jsonl") if run.name != training_run]
+    logs = {run.name: (run, run.log()) for run in [*([training] if training else []), *others]}
+    labels = list(project.labels(superseded=True))
+    outcomes = pair_outcomes(project, labels)
+    scores, log = evaluation.scores() if evaluation else [], logs[training.name][1] if training else []
     runs = {"training": training, "evaluation": evaluation}
     figures = {
-        "format": 1,
-        "runs": {"training": training_run, "evaluation": evaluation_run},
-        **label_figures(pair_outcomes(project)),
+        "format": FORMAT,
+        "runs": {stage: run.name if run else None for stage, run in (runs | {"agreement": agreement}).items()},
+        **label_figures(outcomes),
+        "clips": clip_figures(project),
+        "pair_set": pair_figures([view.pair for view in outcomes]),
+        **labelling_figures(project, labels),
         "contestants": contestant_figures(scores),
         "prompts": len({score.prompt for score in scores}),
         "videos": len(scores),
+        "results": evaluation.results() if evaluation else None,
         "training": training_figures(log),
+        "trainings": {name: run_figures(run, found) for name, (run, found) in logs.items()},
         "seconds": _seconds(log, extra),
         # A database's address may hold a password, and reports are passed on.
         "settings": {"project": project.settings.model_dump(mode="json", exclude={"database"})}
         | {stage: run.settings for stage, run in runs.items() if run},
         "versions": _versions([run for run in runs.values() if run], extra),
     }
-    plain: dict[str, Any] = as_json(figures)
-    return plain
+    commands = as_json(extra.get("commands")) or _commands(figures["runs"])
+    trainings = [run for run, _ in logs.values()]
+    return Subject(project, as_json(figures), outcomes, trainings, evaluation, agreement, commands)
+
+
+def _written(run: Run) -> tuple[int, str]:
+    """When an agreement run was written."""
+    return (run.folder / "agreement.json").stat().st_mtime_ns, run.name
 
 
 def contestant_figures(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
@@ -53,20 +73,6 @@ def contestant_figures(scores: Sequence[Score]) -> dict[str, dict[str, Any]]:
     return {
         name: {metric: _metric(metric, rows, base if name != BASE else []) for metric in METRICS}
         for name, rows in sorted(by_contestant.items(), key=lambda item: item[0] != BASE)
-    }
-
-
-def training_figures(log: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Steps done and where the curves ended; None if nothing was trained."""
-    if not log:
-        return None
-    tail = log[-max(1, math.ceil(FINAL_SHARE * len(log))) :]
-    return {
-        "steps": len(log),
-        "first_loss": finite(log[0]["loss"]),
-        **{f"final_{name}": _mean(line.get(name) for line in tail) for name in AVERAGED},
-        "seconds": sum(filter(None, (finite(line.get("seconds")) for line in log))),
-        "seconds_per_step": median([finite(line.get("seconds")) or 0.0 for line in log]),
     }
 
 
@@ -106,11 +112,6 @@ def _limits(interval: Interval) -> dict[str, float]:
     return {"mean": interval.mean, "low": interval.low, "high": interval.high}
 
 
-def _mean(values: Iterable[Any]) -> float | None:
-    known = [number for number in map(finite, values) if number is not None]
-    return sum(known) / len(known) if known else None
-
-
 def _seconds(log: Sequence[Mapping[str, Any]], extra: Mapping[str, Any]) -> dict[str, Any]:
     told, trained = dict(extra.get("seconds", {})), training_figures(log)
     return told if trained is None or "train" in told else told | {"train": trained["seconds"]}
@@ -121,3 +122,12 @@ def _versions(runs: Iterable[Run], extra: Mapping[str, Any]) -> dict[str, Any]:
     for run in runs:
         merged |= run.facts.get("versions", {})
     return dict(sorted((merged | dict(extra.get("versions", {}))).items()))
+
+
+def _commands(runs: Mapping[str, str | None]) -> list[str]:
+    again = [
+        f"densedpo {command} PROJECT --config PROJECT/runs/{runs[stage]}/settings.yaml"
+        for stage, command in (("training", "train"), ("evaluation", "evaluate"))
+        if runs[stage]
+    ]
+    return [*again, "densedpo report PROJECT"]

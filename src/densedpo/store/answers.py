@@ -9,13 +9,24 @@ practice, review) carry the check's name before their aspect, `gold:overall`, an
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import sqlalchemy as sa
+
+from densedpo.store.people import reading, writing
 from densedpo.store.project import Project
 from densedpo.store.schema import Label
+from densedpo.store.tables import label as table
+from densedpo.store.tables import values_of
 
 WITHDRAWN = "[withdrawn]"  # comment of the skip that takes an answer back and puts none in its place
 PAGE = "annotate-1"  # annotator_version of labels: what the page shows and asks
 REVIEW = "review-1"  # of a reviewer's decision
 ASIDE = "set-aside-1"  # of the skips that set somebody's labels aside
+
+_IN_ASSIGNMENT = sa.select(table).where(
+    table.c.pair == sa.bindparam("of_pair"), table.c.assignment == sa.bindparam("held")
+)
+_FIND = sa.select(table).where(table.c.id == sa.bindparam("wanted"))
+_INSERT = sa.insert(table)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +69,22 @@ def asked_aspect(stored: str) -> tuple[str, str]:
 def is_withdrawn(label: Label) -> bool:
     """Whether a label only takes back the one before."""
     return label.choice == "skip" and label.comment == WITHDRAWN
+
+
+def labels_in(project: Project, pair: str, assignment: str) -> list[Label]:
+    """All labels given in an assignment of this pair, superseded ones too."""
+    with reading(project) as connection:
+        rows = connection.execute(_IN_ASSIGNMENT, {"of_pair": pair, "held": assignment})
+        return [Label(**row._mapping) for row in rows]
+
+
+def add_label(project: Project, label: Label) -> Label | None:
+    """Add one label; the one of that id if there is one already, which may say something else."""
+    with writing(project, "label") as connection:
+        known = connection.execute(_FIND, {"wanted": label.id}).first()
+        if known is None:
+            connection.execute(_INSERT, values_of(label))
+    return Label(**known._mapping) if known else None
 
 
 def opinions(labels: Iterable[Label]) -> list[Opinion]:

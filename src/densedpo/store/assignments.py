@@ -10,14 +10,14 @@ Besides that work there are checks, which take no slot: a pair whose answer is k
 import datetime
 import hashlib
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 import sqlalchemy as sa
 
 from densedpo.store.people import reading, utc_in, writing
 from densedpo.store.project import Project
 from densedpo.store.schema import Clip, Pair, content_id, utc_now
-from densedpo.store.tables import assignment, clip, gold, pair
+from densedpo.store.tables import assignment, clip, pair
 
 Kind = Literal["work", "gold", "repeat", "qualify", "review"]
 Order = Literal["ab", "ba"]
@@ -51,14 +51,60 @@ class Assignment:
     kind: Kind = "work"
 
 
+class Past(NamedTuple):
+    """What an assignment was about, whatever became of it."""
+
+    pair: str
+    kind: Kind
+    state: str
+    order_shown: Order
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A person's finished pairs, those still to be had (`open` ones among them), the seconds that the latest took."""
+    """A person's finished pairs, those still to be had (`open` ones among them), the seconds that the latest took.
+
+    `previous` is the assignment that they finished last.
+    """
 
     done: int
     left: int
     seconds: tuple[float, ...]
     open: int = 0
+    previous: str | None = None
+
+
+# Statements that every answer needs are made once: making one takes longer than the database takes to do it.
+_ID, _PERSON = sa.bindparam("wanted", type_=sa.Text), sa.bindparam("whose", type_=sa.Text)
+_FIND = sa.select(assignment).where(assignment.c.id == _ID)
+_FIND_PAIR = sa.select(pair).where(pair.c.id == _ID)
+_NO_REVIEW = assignment.c.kind != "review"
+_MINE = {True: (assignment.c.person == _PERSON) & ~_NO_REVIEW, False: (assignment.c.person == _PERSON) & _NO_REVIEW}
+_HISTORY = sa.select(assignment).where(_MINE[False], assignment.c.state != "lapsed").order_by(assignment.c.created)
+_PAST = (
+    sa.select(assignment.c.pair, assignment.c.kind, assignment.c.state, assignment.c.order_shown)
+    .where(assignment.c.person == _PERSON)
+    .order_by(assignment.c.created)
+)
+_OPEN = {
+    review: sa.select(assignment).where(mine, assignment.c.state == "open").order_by(assignment.c.lease_until.desc())
+    for review, mine in _MINE.items()
+}
+_TIMES = {
+    review: sa.select(assignment.c.state, assignment.c.created, assignment.c.finished, assignment.c.id)
+    .where(mine, assignment.c.state.in_(("open", "done")))
+    .order_by(assignment.c.finished.desc())
+    for review, mine in _MINE.items()
+}
+_LEASE = sa.update(assignment).where(assignment.c.id == _ID).values(lease_until=sa.bindparam("until"))
+_RENEW = _LEASE.where(assignment.c.state == "open")
+_FINISH = (
+    sa.update(assignment)
+    .where(assignment.c.id == _ID, assignment.c.state == "open")
+    .values(state="done", finished=sa.bindparam("now"))
+)
+_OF_PAIR = sa.select(assignment).where(assignment.c.pair == sa.bindparam("of_pair"), assignment.c.kind == "work")
+_INSERT = sa.insert(assignment)
 
 
 def assignment_id(person: str, pair_id: str, kind: Kind) -> str:
@@ -75,15 +121,15 @@ def order_shown(seed: int, pair_id: str, slot: int) -> Order:
 def find_assignment(project: Project, id: str) -> Assignment | None:
     """The assignment with this id."""
     with reading(project) as connection:
-        row = connection.execute(sa.select(assignment).where(assignment.c.id == id)).mappings().first()
-    return Assignment(**row) if row else None
+        row = connection.execute(_FIND, {"wanted": id}).first()
+    return Assignment(**row._mapping) if row else None
 
 
 def find_pair(project: Project, id: str) -> Pair | None:
     """The pair with this id."""
     with reading(project) as connection:
-        row = connection.execute(sa.select(pair).where(pair.c.id == id)).mappings().first()
-    return Pair(**row) if row else None
+        row = connection.execute(_FIND_PAIR, {"wanted": id}).first()
+    return Pair(**row._mapping) if row else None
 
 
 def find_clip(project: Project, id: str) -> Clip | None:
@@ -101,18 +147,14 @@ def resume(project: Project, person: str, queue: Queue, review: bool = False) ->
 
 def history(project: Project, person: str) -> list[Assignment]:
     """What a person was given and did not lose, oldest first; no reviews."""
-    mine = (assignment.c.person == person) & (assignment.c.kind != "review") & (assignment.c.state != "lapsed")
     with reading(project) as connection:
-        rows = connection.execute(sa.select(assignment).where(mine).order_by(assignment.c.created)).mappings()
-        return [Assignment(**row) for row in rows]
+        return [Assignment(**row._mapping) for row in connection.execute(_HISTORY, {"whose": person})]
 
 
-def next_pairs(project: Project, person: str, queue: Queue, limit: int = 1) -> list[Pair]:
-    """Pairs with a free slot that this person never had, in the order in which they should be labelled."""
-    query, taken = _free(person, queue)
+def past(project: Project, person: str) -> list[Past]:
+    """All that a person was ever given, oldest first; with reviews, and with what they lost."""
     with reading(project) as connection:
-        rows = connection.execute(query.order_by(taken.desc(), pair.c.id).limit(limit)).mappings()
-        return [Pair(**{key: value for key, value in row.items() if key != "taken"}) for row in rows]
+        return [Past(*row) for row in connection.execute(_PAST, {"whose": person})]
 
 
 def take(
@@ -149,10 +191,10 @@ def take(
             finished=None,
             kind=kind,
         )
-        known = connection.execute(sa.select(assignment.c.state).where(assignment.c.id == id)).scalar()
+        known = connection.execute(_FIND, {"wanted": id}).first()
         if known is None:
-            connection.execute(sa.insert(assignment).values(asdict(new)))
-        elif (kind, known) == ("review", "lapsed"):
+            connection.execute(_INSERT, asdict(new))
+        elif (kind, known.state) == ("review", "lapsed"):
             connection.execute(sa.update(assignment).where(assignment.c.id == id).values(asdict(new)))
         else:
             return None
@@ -161,12 +203,14 @@ def take(
 
 def renew(project: Project, id: str, queue: Queue) -> bool:
     """Start the lease of an open assignment anew; False if it is not open (any more)."""
-    return _change(project, id, "open", lease_until=utc_in(queue.lease_seconds))
+    with writing(project, "assignment") as connection:
+        return connection.execute(_RENEW, {"wanted": id, "until": utc_in(queue.lease_seconds)}).rowcount == 1
 
 
 def finish(project: Project, id: str) -> bool:
     """Close an open assignment; False if it is not open (any more)."""
-    return _change(project, id, "open", state="done", finished=utc_now())
+    with writing(project, "assignment") as connection:
+        return connection.execute(_FINISH, {"wanted": id, "now": utc_now()}).rowcount == 1
 
 
 def reopen(project: Project, id: str, queue: Queue) -> bool:
@@ -176,15 +220,9 @@ def reopen(project: Project, id: str, queue: Queue) -> bool:
         (reviews.c.pair == assignment.c.pair) & (reviews.c.kind == "review") & (reviews.c.state != "lapsed")
     )
     free = (assignment.c.kind == "review") | ~reviewed
-    return _change(project, id, "done", free, state="open", lease_until=utc_in(queue.lease_seconds))
-
-
-def latest_done(project: Project, person: str, review: bool = False) -> str | None:
-    """The assignment that the person finished last."""
-    mine = (assignment.c.person == person) & (assignment.c.state == "done") & _is_review(review)
-    with reading(project) as connection:
-        query = sa.select(assignment.c.id).where(mine).order_by(assignment.c.finished.desc()).limit(1)
-        return connection.execute(query).scalar()
+    query = sa.update(assignment).where(assignment.c.id == id, assignment.c.state == "done", free)
+    with writing(project, "assignment") as connection:
+        return connection.execute(query.values(state="open", lease_until=utc_in(queue.lease_seconds))).rowcount == 1
 
 
 def free_slots(project: Project, person: str) -> int:
@@ -209,66 +247,46 @@ def take_back_slots(project: Project, person: str) -> int:
         return connection.execute(query).rowcount
 
 
-def progress(project: Project, person: str, queue: Queue, latest: int = 20, review: bool = False) -> Progress:
-    """How far a person is; one assignment's seconds run from when it was given out until it was finished.
+def progress(project: Project, person: str, free: int, review: bool = False, latest: int = 20) -> Progress:
+    """How far a person is who can still take `free` pairs; or, with `review`, how far they are as a reviewer.
 
-    With `review`, how far they are as a reviewer; `left` then counts only what they have open.
+    One assignment's seconds run from when it was given out until it was finished.
     """
-    mine = (assignment.c.person == person) & _is_review(review)
-    times = sa.select(assignment.c.created, assignment.c.finished).where(mine, assignment.c.state == "done")
-    opened = sa.select(sa.func.count()).where(mine, assignment.c.state == "open")
-    query, _ = _free(person, queue)
     with reading(project) as connection:
-        done = connection.execute(times.order_by(assignment.c.finished.desc())).all()
-        begun = connection.execute(opened).scalar_one()
-        free = connection.execute(sa.select(sa.func.count()).select_from(query.subquery())).scalar_one()
-    left = begun if review else begun + free
-    return Progress(len(done), left, tuple(_seconds(*row) for row in done[:latest]), begun)
+        rows = connection.execute(_TIMES[review], {"whose": person}).all()
+    done = [row for row in rows if row.state == "done"]
+    begun = len(rows) - len(done)
+    seconds = tuple(_seconds(row.created, row.finished) for row in done[:latest])
+    return Progress(len(done), begun + free, seconds, begun, done[0].id if done else None)
 
 
 def done_by_person(project: Project) -> dict[str, int]:
     """Person id → how many assignments they finished, reviews left out."""
-    query = sa.select(assignment.c.person, sa.func.count()).where(assignment.c.state == "done", _is_review(False))
+    query = sa.select(assignment.c.person, sa.func.count()).where(assignment.c.state == "done", _NO_REVIEW)
     with reading(project) as connection:
         return {id: count for id, count in connection.execute(query.group_by(assignment.c.person))}
 
 
-def _free(person: str, queue: Queue) -> tuple[sa.Select[Any], sa.ColumnElement[int]]:
-    """All pairs with a slot that this person can take, and the column that counts the slots taken."""
-    expired = (assignment.c.state == "open") & (assignment.c.lease_until < utc_now())
-    held = (
-        (assignment.c.pair == pair.c.id) & (assignment.c.state != "lapsed") & (assignment.c.kind == "work") & ~expired
-    )
-    taken = sa.func.count(assignment.c.id)
-    had = sa.select(assignment.c.pair).where(assignment.c.person == person)
-    query = sa.select(pair, taken.label("taken")).outerjoin(assignment, held).where(pair.c.id.not_in(had))
-    query = query.where(pair.c.id.not_in(sa.select(gold.c.pair)))  # their answers are known
-    if queue.split is not None:
-        query = query.where(pair.c.split == queue.split)
-    if not queue.near_identical:
-        query = query.where(~pair.c.near_identical)
-    return query.group_by(pair.c.id).having(taken < queue.overlap), taken
-
-
 def _resume(connection: sa.Connection, person: str, queue: Queue, review: bool) -> Assignment | None:
-    mine = (assignment.c.person == person) & (assignment.c.state == "open") & _is_review(review)
-    query = sa.select(assignment).where(mine).order_by(assignment.c.lease_until.desc()).limit(1)
-    row = connection.execute(query).mappings().first()
+    row = connection.execute(_OPEN[review], {"whose": person}).first()
     if row is None:
         return None
     until = utc_in(queue.lease_seconds)
-    connection.execute(sa.update(assignment).where(assignment.c.id == row["id"]).values(lease_until=until))
-    return Assignment(**{**row, "lease_until": until})
+    connection.execute(_LEASE, {"wanted": row.id, "until": until})
+    return Assignment(**{**row._mapping, "lease_until": until})
 
 
 def _free_slot(connection: sa.Connection, pair_id: str, person: str, queue: Queue) -> int | None:
     """A slot of the pair that nobody holds, overdue ones taken from their holders; None if the person had the pair."""
-    of_pair = (assignment.c.pair == pair_id) & (assignment.c.kind == "work")
-    _lapse(connection, of_pair)
-    rows = connection.execute(sa.select(assignment).where(of_pair)).mappings().all()
-    held = {row["slot"] for row in rows if row["state"] != "lapsed"}
+    rows, now = connection.execute(_OF_PAIR, {"of_pair": pair_id}).all(), utc_now()
+    overdue = {row.slot for row in rows if row.state == "open" and row.lease_until < now}
+    held = {row.slot for row in rows if row.state != "lapsed"} - overdue
     free = [slot for slot in range(queue.overlap) if slot not in held]
-    return None if not free or any(row["person"] == person for row in rows) else free[0]
+    if not free or any(row.person == person for row in rows):
+        return None
+    if overdue:
+        _lapse(connection, (assignment.c.pair == pair_id) & (assignment.c.kind == "work"))
+    return free[0]
 
 
 def _free_review(connection: sa.Connection, pair_id: str) -> bool:
@@ -282,16 +300,6 @@ def _free_review(connection: sa.Connection, pair_id: str) -> bool:
 def _lapse(connection: sa.Connection, where: sa.ColumnElement[bool]) -> None:
     overdue = where & (assignment.c.state == "open") & (assignment.c.lease_until < utc_now())
     connection.execute(sa.update(assignment).where(overdue).values(state="lapsed"))
-
-
-def _is_review(review: bool) -> sa.ColumnElement[bool]:
-    return assignment.c.kind == "review" if review else assignment.c.kind != "review"
-
-
-def _change(project: Project, id: str, before: str, *conditions: sa.ColumnElement[bool], **values: Any) -> bool:
-    where = (assignment.c.id == id) & (assignment.c.state == before)
-    with writing(project, "assignment") as connection:
-        return connection.execute(sa.update(assignment).where(where, *conditions).values(**values)).rowcount == 1
 
 
 def _seconds(start: str, end: str | None) -> float:

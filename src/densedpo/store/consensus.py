@@ -50,6 +50,32 @@ class ConsensusPolicy(Settings):
     on_videos: Measured | None = None
 
 
+class ConsensusSettings(Settings):
+    """How many labels become one, as commands take it: the fields mean the same in each of them."""
+
+    consensus: Literal["majority", "weighted", "dawid-skene"] = Field(
+        "majority",
+        description="How many labels become one: most votes, votes weighted by each annotator's measured accuracy, or "
+        "the most probable answer by Dawid and Skene's model.",
+    )
+    gold: str | None = Field(None, description="For weighted: whose labels accuracy is measured against.")
+    humans_override: bool = Field(False, description="Where a person has an opinion, machines have none.")
+    draw: Literal["tie", "unlabelled"] = Field("tie", description="What a draw for the first place is.")
+    minimum_confidence: float = Field(
+        0.0, ge=0, le=1, description="Share of votes, or probability, below which a segment is unlabelled."
+    )
+
+    def policy(self, aspect: str) -> ConsensusPolicy:
+        """The policy for labels on `aspect`; `voters.measured` makes it ready."""
+        return ConsensusPolicy(
+            aspect=aspect,
+            method=self.consensus,
+            humans_override=self.humans_override,
+            draw=self.draw,
+            minimum_confidence=self.minimum_confidence,
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class SegmentLabels:
     """One pair's labels, each [S]. A tie has sign 0 and is labelled; one nobody judged has weight 0 and is not."""
@@ -79,7 +105,7 @@ def consensus(labels: Iterable[Label], segments: Sequence[Segment], policy: Cons
                 f"a label of pair {kept[0].pair} is on segment {index}, but its video has only {len(segments)} "
                 "segments (the first is 0); supersede it with a skip"
             )
-        opinion = _tally([label for label in kept if label.segment == index], policy)
+        opinion = tally([label for label in kept if label.segment == index], policy)
         if opinion is not None:
             result.sign[index], result.weight[index] = opinion
             result.labelled[index] = True
@@ -89,7 +115,7 @@ def consensus(labels: Iterable[Label], segments: Sequence[Segment], policy: Cons
 def global_consensus(labels: Iterable[Label], policy: ConsensusPolicy) -> tuple[int, float] | None:
     """Sign and weight by the labels on the whole video, counted as in `consensus`; None if nobody gave one."""
     votes = [label for label in votes_of(labels, policy) if label.segment is None]
-    return _tally(votes, policy) if votes else None
+    return tally(votes, policy) if votes else None
 
 
 def majority_vote(labels: SegmentLabels) -> int:
@@ -130,25 +156,32 @@ def voter(label: Label) -> str:
     return f"{label.annotator_kind}/{label.annotator}"
 
 
-def _tally(votes: Sequence[Label], policy: ConsensusPolicy) -> tuple[int, float] | None:
-    """Sign and weight; None where the policy sees no clear opinion."""
-    by_majority = policy.method == "majority" or (policy.humans_override and votes[0].annotator_kind == "human")
-    if by_majority:
-        signs = [SIGNS[label.choice] for label in votes]
-        a, tie, b = (float(signs.count(sign)) for sign in (1, 0, -1))
-        total = float(len(votes))
-    else:
-        (a, tie, b), total = _probabilities(votes, policy), 1.0
+def tally(votes: Sequence[Label], policy: ConsensusPolicy) -> tuple[int, float] | None:
+    """Sign and weight of votes (see `votes_of`) on one segment; None where the policy sees no clear opinion."""
+    a, tie, b = support(votes, policy)
     most = max(a, tie, b)
-    first = [sign for sign, support in ((1, a), (0, tie), (-1, b)) if support >= most * (1 - _SAME)]
-    if most / total < policy.minimum_confidence or (len(first) > 1 and policy.draw == "unlabelled"):
+    first = [sign for sign, share in ((1, a), (0, tie), (-1, b)) if share >= most * (1 - _SAME)]
+    if most < policy.minimum_confidence * (1 - _SAME) or (len(first) > 1 and policy.draw == "unlabelled"):
         return None
     sign = first[0] if len(first) == 1 else 0
     if not policy.confidence_weights:
         return sign, 1.0
     stated = [label.confidence for label in votes if label.confidence is not None]
-    counts_stated = stated and by_majority  # the other methods know how far each can be trusted
-    return sign, abs(a - b) / total * (float(np.mean(stated)) if counts_stated else 1.0)
+    counts_stated = stated and _by_majority(votes, policy)  # the other methods know how far each can be trusted
+    return sign, abs(a - b) * (float(np.mean(stated)) if counts_stated else 1.0)
+
+
+def support(votes: Sequence[Label], policy: ConsensusPolicy) -> Chances:
+    """How far votes (see `votes_of`) on one segment speak for a, tie and b: shares of votes, or probabilities."""
+    if not _by_majority(votes, policy):
+        return _probabilities(votes, policy)
+    choices = [label.choice for label in votes]
+    a, tie, b = (choices.count(choice) / len(votes) for choice in ("a", "tie", "b"))
+    return a, tie, b
+
+
+def _by_majority(votes: Sequence[Label], policy: ConsensusPolicy) -> bool:
+    return policy.method == "majority" or (policy.humans_override and votes[0].annotator_kind == "human")
 
 
 def _probabilities(votes: Sequence[Label], policy: ConsensusPolicy) -> Chances:

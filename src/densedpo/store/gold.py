@@ -16,6 +16,7 @@ from densedpo.store.segments import segment_grid
 from densedpo.store.tables import gold, pair
 
 ANSWERS = ("a", "b", "tie")
+_PAIRS = sa.select(gold.c.pair).distinct().order_by(gold.c.pair)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,7 @@ def gold_of(project: Project, pair_id: str | None = None) -> list[Gold]:
 def gold_pairs(project: Project) -> list[str]:
     """The ids of the pairs with right answers, in order."""
     with reading(project) as connection:
-        return list(connection.execute(sa.select(gold.c.pair).distinct().order_by(gold.c.pair)).scalars())
+        return list(connection.execute(_PAIRS).scalars())
 
 
 def read_gold(project: Project, file: Path) -> list[Gold]:

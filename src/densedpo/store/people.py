@@ -26,6 +26,12 @@ ERASED = "(erased)"  # the name of somebody whose personal data is gone
 INVITE_DAYS = 30
 LOGIN_DAYS = 30
 
+_LOGGED_IN = (
+    sa.select(person)
+    .join(login, login.c.person == person.c.id)
+    .where(login.c.id == sa.bindparam("digest"), login.c.until > sa.bindparam("now"))
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Person:
@@ -112,8 +118,9 @@ def log_in(project: Project, id: str, days: float = LOGIN_DAYS) -> str:
 
 def logged_in(project: Project, token: str) -> Person | None:
     """Whom a login token belongs to; None if it is wrong or too old."""
-    mine = sa.select(login.c.person).where(login.c.id == digest_of(token), login.c.until > utc_now())
-    return _find(project, person.c.id.in_(mine))
+    with reading(project) as connection:
+        row = connection.execute(_LOGGED_IN, {"digest": digest_of(token), "now": utc_now()}).first()
+    return _person(row._mapping) if row else None
 
 
 def log_out(project: Project, token: str) -> None:

@@ -40,8 +40,8 @@ def count_disputed(project: Project, queue: Queue, reviewer: str = "") -> int:
 
 def disputed_questions(project: Project, pair_id: str) -> list[Question]:
     """The questions of a pair that its standing labels answer differently."""
-    apart = _apart()
-    query = sa.select(apart.c.segment, apart.c.aspect).where(apart.c.pair == pair_id)
+    apart = _apart(label.c.pair == pair_id)
+    query = sa.select(apart.c.segment, apart.c.aspect)
     with reading(project) as connection:
         return [(row.segment, row.aspect) for row in connection.execute(query)]
 
@@ -91,7 +91,7 @@ def _decisions(review: Assignment, labels: list[Label], answers: dict[Question, 
         )
 
 
-def _apart() -> sa.Subquery:
+def _apart(*among: sa.ColumnElement[bool]) -> sa.Subquery:
     """The questions on which people's standing labels differ: pair, segment, aspect, and how far they are apart."""
     later = label.alias()
     value = sa.case({"a": 1, "tie": 0, "b": -1}, value=label.c.choice)
@@ -99,7 +99,7 @@ def _apart() -> sa.Subquery:
     counts = (label.c.annotator_kind == "human") & (label.c.choice != "skip") & ~label.c.aspect.contains(":")
     question = (label.c.pair, label.c.segment, label.c.aspect)
     query = sa.select(*question, apart.label("apart")).where(
-        counts, ~sa.exists().where(later.c.supersedes == label.c.id)
+        counts, ~sa.exists().where(later.c.supersedes == label.c.id), *among
     )
     return query.group_by(*question).having(apart > 0).order_by(*question).subquery()
 

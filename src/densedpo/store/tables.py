@@ -119,7 +119,7 @@ assignment = sa.Table(
     "assignment",
     metadata,
     _id(),
-    _text("pair", sa.ForeignKey("pair.id")),
+    _text("pair", sa.ForeignKey("pair.id"), index=True),
     _text("person", sa.ForeignKey("person.id"), index=True),
     sa.Column("slot", sa.Integer, nullable=False),
     _text("order_shown"),

@@ -8,10 +8,10 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from densedpo.chunks import batched, chunks
+from densedpo.chunks import batched
 from densedpo.diffusion.protocol import VideoModel, given_frames
 from densedpo.diffusion.seeds import Key, generator
 from densedpo.errors import UserError
@@ -57,6 +57,7 @@ class Dataset:
     project: Project
     model: VideoModel
     settings: TrainSettings
+    split: Split
     id_N: NDArray[np.bytes_]
     sign_NS: NDArray[np.int8]
     weight_NS: NDArray[np.float32]
@@ -76,11 +77,6 @@ class Dataset:
     def clips(self) -> bool:
         """Whether the examples are real clips."""
         return self.settings.method == "sft" and self.settings.sft_on == "clips"
-
-    def prompts(self) -> Iterator[str]:
-        """Every example's prompt, in order."""
-        for part in chunks(range(len(self)), BATCH):
-            yield from (example.prompt for example in self.examples(part))
 
     def examples(self, indices: Sequence[int]) -> list[Example]:
         """The examples at these places."""
@@ -122,7 +118,10 @@ class Slot:
 
 @dataclass(frozen=True)
 class Batch:
-    """Examples as tensors, and the slots they are in. `b_BCFHW` is None for single videos."""
+    """Examples as tensors, and the slots they are in. `b_BCFHW` is None for single videos.
+
+    A batch with `counts` off has no part in loss or gradient: it is there for others' forwards (see `Engine.load`).
+    """
 
     slots: Sequence[Slot]
     a_BCFHW: Tensor
@@ -131,6 +130,7 @@ class Batch:
     weight_BS: Tensor
     video_sign_B: Tensor
     video_weight_B: Tensor
+    counts: bool = True
 
     @property
     def prompts(self) -> list[str]:
@@ -153,7 +153,7 @@ def load_dataset(project: Project, model: VideoModel, settings: TrainSettings, s
         _choose_clips(chosen, project, model, len(segments), split)
         what = f"clips of the {split} split"
     else:
-        mode = "independent" if settings.method == "vanilla" else "guided"
+        mode = mode_of(settings)
         _choose_pairs(chosen, project, mode, segments, settings, split)
         what = f"{mode} pairs of the {split} split"
     if not chosen.ids:
@@ -161,7 +161,12 @@ def load_dataset(project: Project, model: VideoModel, settings: TrainSettings, s
         vote = "" if settings.method == "dense" else ", or take the vote of their segments with --video-labels majority"
         more = "ingest more" if "clips" in what else f"make and label more pairs{vote}"
         raise UserError(f"{project.root} has nothing to train {settings.method} on: {reasons}; {more}")
-    return chosen.dataset(project, settings)
+    return chosen.dataset(project, settings, split)
+
+
+def mode_of(settings: TrainSettings) -> Literal["guided", "independent"]:
+    """Which pairs a method learns from."""
+    return "independent" if settings.method == "vanilla" else "guided"
 
 
 class Chosen:
@@ -183,11 +188,11 @@ class Chosen:
             self.columns.append(columns)
             self._read.update("".join((*ids, *latents)).encode() + b"".join(each.tobytes() for each in columns))
 
-    def dataset(self, project: Project, settings: TrainSettings) -> Dataset:
+    def dataset(self, project: Project, settings: TrainSettings, split: Split) -> Dataset:
         """All parts joined."""
         sign, weight, video_sign, video_weight = (np.concatenate(part) for part in zip(*self.columns, strict=True))
         return Dataset(
-            project, self.model, settings, np.concatenate(self.ids), sign, weight, video_sign, video_weight,
+            project, self.model, settings, split, np.concatenate(self.ids), sign, weight, video_sign, video_weight,
             self.frames_SF, np.concatenate([np.zeros(0), *self.etas]), dict(self.left_out), self.foreign,
             self.foreign_latents, self._read.hexdigest()[:32],
         )  # fmt: skip

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
 
 from densedpo.errors import UserError
 from densedpo.training.guard import WINDOW, new_alarms
 from densedpo.training.settings import TrainSettings
-from densedpo.training.trackers import flat, trackers
+from densedpo.training.trackers import flat, show, trackers
 
 
 class Log:
@@ -46,7 +51,7 @@ class Log:
         alarms = [] if self._settings.guard == "off" else new_alarms(self._rows, self._k)
         self.alarms += len(alarms)
         if alarms:
-            row["alarms"] = [alarm.name for alarm in alarms]
+            row["alarms"] = [asdict(alarm) for alarm in alarms]
         if self._writes:
             print(json.dumps(row), file=self._file, flush=True)
             for tracker in self._trackers:
@@ -58,3 +63,8 @@ class Log:
                 f"step {row['step']}: the guard stops this run, {alarms[0]} The same command with --guard warn goes on "
                 "from the newest checkpoint"
             )
+
+    def show(self, step: int, pictures: Mapping[str, NDArray[np.uint8]]) -> None:
+        """Send pictures, name → `[H, W, 3]`, to the trackers that take any."""
+        for tracker in self._trackers if self._writes else ():
+            show(tracker, pictures, step)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,11 +33,15 @@ from densedpo.models.lora import (
 from densedpo.progress import track
 from densedpo.store.project import Project
 from densedpo.training import checkpoint
+from densedpo.training.blocks import compiled, share_videos, spread
 from densedpo.training.data import Batch, Dataset, Slot, load_batch, load_dataset, slots_of
 from densedpo.training.log import Log
+from densedpo.training.papers import draw_curves, write_papers
 from densedpo.training.processes import Processes
+from densedpo.training.prompts import unencoded
 from densedpo.training.reference import ReferenceTable
 from densedpo.training.run import adapter_header, begin_run, finish_run
+from densedpo.training.samples import Samples
 from densedpo.training.settings import TrainSettings
 from densedpo.training.step import Engine, accumulate, validation_loss
 from densedpo.training.trackers import wanted
@@ -72,18 +76,21 @@ def train(
             not fit; the reference table has drifted; the loss is no number; the guard stops; the disk is full.
     """
     wanted(settings)
-    processes = Processes(next(model.denoiser.parameters()).device)
+    device = next(model.denoiser.parameters()).device
+    processes = Processes(device, settings.sharding == "full", settings.context_parallel)
     with project.lock(f"train-{name}") if processes.first else nullcontext():
         dataset = dataset or load_dataset(project, model, settings)
         validation = load_dataset(project, model, settings, "validation") if settings.validate_every else None
         run = processes.first_first(lambda: begin_run(project, model, dataset, settings, name))
-        prompts = itertools.chain.from_iterable(each.prompts() for each in (dataset, validation) if each)
-        processes.first_first(lambda: encode_prompts(project, model, prompts))
-        with denoiser_to_train(model, settings) as parameters:
+        processes.first_first(lambda: encode_prompts(project, model, unencoded(project, model, dataset, validation)))
+        clips = processes.first_first(lambda: Samples(project, model, settings, run)) if settings.sample_every else None
+        with denoiser_to_train(project, model, settings, processes) as parameters:
             optimiser = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
             first, seconds = processes.first_first(lambda: _resume(run, model, optimiser))
             engine = engine_for(project, model, dataset, settings, processes)
             with Log(run, settings, 0.5 * engine.beta_mean, first, processes.first) as log:
+                if clips:
+                    clips.after(first, log, processes)
                 for step, batches in track(
                     _prefetched(engine, dataset, first), settings.steps - first, f"training {name}"
                 ):
@@ -97,9 +104,13 @@ def train(
                     log.write(row)
                     if processes.first and ((step + 1) % settings.save_every == 0 or step + 1 == settings.steps):
                         checkpoint.save(run, step + 1, _state(model, optimiser, step + 1, seconds), settings.keep)
+                        draw_curves(run)
+                    if clips:
+                        clips.after(step + 1, log, processes)
             if processes.first:
                 save_adapter(model.denoiser, run / "adapter", adapter_header(run))
                 finish_run(run, seconds)
+                write_papers(project, model, settings, run)
             processes.wait()
     used, computed = (engine.table.used, engine.table.computed) if engine.table else (0, 0)
     adapter = run / "adapter" / WEIGHTS
@@ -107,8 +118,13 @@ def train(
 
 
 @contextmanager
-def denoiser_to_train(model: VideoModel, settings: TrainSettings) -> Iterator[list[torch.nn.Parameter]]:
-    """The denoiser with its adapters, set up as asked; as it was, afterwards. Yields what is trained."""
+def denoiser_to_train(
+    project: Project, model: VideoModel, settings: TrainSettings, processes: Processes
+) -> Iterator[list[torch.nn.Parameter]]:
+    """The denoiser with its adapters, set up as asked; as it was, afterwards, unless processes share it.
+
+    Yields what is trained.
+    """
     denoiser: Any = model.denoiser
     alpha = settings.rank if settings.alpha is None else settings.alpha
     with fresh_adapter(denoiser, model.lora_targets, settings.rank, alpha, settings.seed) as parameters:
@@ -118,27 +134,42 @@ def denoiser_to_train(model: VideoModel, settings: TrainSettings) -> Iterator[li
             load_reference(denoiser, settings.reference_adapter)
         if settings.checkpointing:
             denoiser.enable_gradient_checkpointing()
-        if settings.compile:
-            denoiser.compile_repeated_blocks()
         try:
-            yield parameters
+            with compiled(denoiser) if settings.compile else nullcontext():
+                if processes.share_videos:
+                    share_videos(denoiser, processes.count, latent_shape(project, model))
+                if processes.sharded:
+                    _spread(denoiser, processes)
+                yield parameters
         finally:
             if settings.checkpointing:
                 denoiser.disable_gradient_checkpointing()
+
+
+def latent_shape(project: Project, model: VideoModel) -> tuple[int, int, int, int]:
+    """`(C, F, H', W')` of the project's videos."""
+    return model.latent_shape(project.settings.frames, project.settings.height, project.settings.width)
+
+
+def _spread(denoiser: torch.nn.Module, processes: Processes) -> None:
+    held, whole = spread(denoiser, processes.device, processes.count)
+    if processes.first:
+        share = f"{held / 2**20:.1f} of the {whole / 2**20:.1f} MiB"
+        print(f"each process holds {share} of frozen weights", file=sys.stderr)
 
 
 def engine_for(
     project: Project, model: VideoModel, dataset: Dataset, settings: TrainSettings, processes: Processes
 ) -> Engine:
     """The engine; its reference table, if there is one, has been checked against the reference."""
-    shape = project.settings
-    beta_mean = settings.beta_mean(model.latent_shape(shape.frames, shape.height, shape.width))
+    beta_mean = settings.beta_mean(latent_shape(project, model))
     table = ReferenceTable(project, model, settings) if settings.reference_draws and settings.method != "sft" else None
     frames_SF = torch.tensor(dataset.frames_SF, dtype=torch.float32)
     engine = Engine(project, model, settings, frames_SF, beta_mean, table, processes)
     if table is not None:
         batch = load_batch(slots_of(dataset, 0, settings)[:CHECKED])
-        table.check(model, batch.slots, engine.inputs(batch, engine.sigmas(batch)), 0.5 * beta_mean, settings)
+        inputs = engine.inputs(batch, engine.sigmas(batch))
+        table.check(model, batch.slots, inputs, 0.5 * beta_mean, settings, processes)
     return engine
 
 

@@ -16,6 +16,7 @@ from densedpo.store.project import Project
 from densedpo.training.data import Dataset, Slot, fixed_slot, load_batch, load_dataset
 from densedpo.training.loop import denoiser_to_train, engine_for
 from densedpo.training.processes import Processes
+from densedpo.training.prompts import unencoded
 from densedpo.training.settings import TrainSettings
 
 
@@ -33,12 +34,18 @@ def precompute(
         raise UserError(
             "a reference table needs fixed draws: say how many a pair with --reference-draws (sft has none)"
         )
+    if settings.sharding != "none" or settings.context_parallel:
+        raise UserError(
+            "`densedpo reference` uses one process a part: leave out --sharding and --context-parallel, and start it "
+            "once a GPU with --part and --parts"
+        )
     if not 1 <= part <= parts:
         raise UserError(f"there is no part {part} of {parts}: the first is 1, the last {parts}")
     dataset = load_dataset(project, model, settings)
-    encode_prompts(project, model, dataset.prompts())
-    with denoiser_to_train(model, settings):
-        engine = engine_for(project, model, dataset, settings, Processes(torch.device("cpu")))
+    encode_prompts(project, model, unencoded(project, model, dataset))
+    alone = Processes(torch.device("cpu"))
+    with denoiser_to_train(project, model, settings, alone):
+        engine = engine_for(project, model, dataset, settings, alone)
         assert engine.table is not None
         total = (len(dataset) * settings.reference_draws - part) // parts + 1
         batches = -(-total // settings.batch)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
@@ -18,17 +19,26 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+PATIENCE = timedelta(days=1)  # with which the others wait while the first encodes prompts; by default ten minutes
+
 
 class Processes:
-    """This process among the others. Alone, nothing is sent anywhere."""
+    """This process among the others. Alone, nothing is sent anywhere.
 
-    def __init__(self, device: torch.device) -> None:
+    They share the pairs of every batch; or, with `share_videos`, each video, so that all see every pair and every loss.
+    If the weights are `sharded`, every forward is common work of all processes.
+    """
+
+    def __init__(self, device: torch.device, sharded: bool = False, share_videos: bool = False) -> None:
+        self.device = device
         self.count = int(os.environ.get("WORLD_SIZE", "1"))
         self.rank = int(os.environ.get("RANK", "0"))
+        self.sharded, self.share_videos = sharded and self.count > 1, share_videos and self.count > 1
         if self.count > 1:
             from accelerate.state import PartialState
 
-            PartialState(cpu=device.type == "cpu")  # joins the process group: gloo on CPUs, NCCL on GPUs
+            # Joins the process group: gloo on CPUs, NCCL on GPUs.
+            PartialState(cpu=device.type == "cpu", timeout=PATIENCE)
 
     @property
     def first(self) -> bool:
@@ -37,15 +47,19 @@ class Processes:
 
     def part(self, slots: Sequence[Slot]) -> Sequence[Slot]:
         """This process's part of a batch."""
-        return slots[self.rank :: self.count]
+        return slots if self.share_videos else slots[self.rank :: self.count]
+
+    def runs_along(self, needed: bool) -> bool:
+        """Whether this process is to run a forward that it has work for (`needed`), or others have if all must run."""
+        return any(self.gather(needed)) if self.sharded else needed
 
     def sum(self, value: float) -> float:
-        """The sum over all processes."""
+        """The sum over all parts of a batch."""
         return sum(self.gather(value))
 
     def gather(self, value: T) -> list[T]:
-        """Everybody's value, by rank."""
-        if self.count == 1:
+        """The value of every part of a batch, by rank."""
+        if self.count == 1 or self.share_videos:
             return [value]
         values: list[Any] = [None] * self.count
         dist.all_gather_object(values, value)

@@ -21,10 +21,12 @@ from densedpo.diffusion.protocol import VideoModel, served_sigmas
 from densedpo.errors import UserError
 from densedpo.files import file_digest
 from densedpo.models.lora import WEIGHTS, as_reference
+from densedpo.store.database import refuse_network_file_system
 from densedpo.store.project import Project
 from densedpo.store.schema import content_id
 from densedpo.training.data import Slot
 from densedpo.training.errors import Inputs, frame_errors, residual
+from densedpo.training.processes import Processes
 from densedpo.training.settings import TrainSettings
 
 SHAPING = (
@@ -45,6 +47,7 @@ class ReferenceTable:
     """Entries in an SQLite file of the project's cache, which several processes may read and fill at once."""
 
     def __init__(self, project: Project, model: VideoModel, settings: TrainSettings) -> None:
+        """Raises UserError if the cache is on a network file system."""
         adapter = settings.reference_adapter
         shaping = [getattr(settings, name) for name in SHAPING]
         key = content_id(
@@ -57,6 +60,13 @@ class ReferenceTable:
             settings.reference_draws if settings.stratified else None,
         )
         self.path = project.cache_folder("reference") / f"{key}.db"
+        try:
+            refuse_network_file_system(self.path.parent)
+        except UserError as error:
+            raise UserError(
+                f"{self.path.parent} is on a network file system, where SQLite, which keeps the reference table, can "
+                "lose data: leave --reference-draws out, or train from a project on a local disk"
+            ) from error
         self.used = self.computed = 0
         with self._connect() as connection:
             connection.execute("CREATE TABLE IF NOT EXISTS entry (key TEXT PRIMARY KEY, errors BLOB) WITHOUT ROWID")
@@ -86,22 +96,33 @@ class ReferenceTable:
             connection.executemany("INSERT OR IGNORE INTO entry VALUES (?, ?)", rows)
             connection.execute("COMMIT")
 
-    def errors(self, model: VideoModel, slots: Sequence[Slot], inputs: Inputs, settings: TrainSettings) -> Tensor:
-        """`[N, F]` for the slots of a batch; what the table lacks is computed and added."""
-        entries = self.read(slots)
-        missing = [row for row, entry in enumerate(entries) if entry is None]
-        if missing:
-            computed = self._compute(model, slots, missing, inputs, settings)
-            self.write([slots[row] for row in missing], computed)
-            for row, entry in zip(missing, computed, strict=True):
-                entries[row] = entry
+    def errors(
+        self, model: VideoModel, slots: Sequence[Slot], inputs: Inputs, settings: TrainSettings, processes: Processes
+    ) -> Tensor:
+        """`[N, F]` for the slots of a batch; what the table lacks is computed and added.
+
+        An entry that a batch needs twice is computed once, so that a run that finds it there sees the same bits.
+        """
+        known = {_entry(slot): entry for slot, entry in zip(slots, self.read(slots), strict=True) if entry is not None}
+        missing = {_entry(slot): row for row, slot in reversed([*enumerate(slots)]) if _entry(slot) not in known}
+        rows = sorted(missing.values())
+        if processes.runs_along(bool(rows)):
+            computed = self._compute(model, slots, rows or [0], inputs, settings)[: len(rows)]
+            fresh = [slots[row] for row in rows]
+            self.write(fresh, computed)
+            known |= {_entry(slot): entry for slot, entry in zip(fresh, computed, strict=True)}
         self.used += len(slots)
-        self.computed += len(missing)
-        whole_BMF = torch.stack([entry for entry in entries if entry is not None])
-        return whole_BMF.transpose(0, 1).flatten(0, 1)
+        self.computed += len(rows)
+        return torch.stack([known[_entry(slot)] for slot in slots]).transpose(0, 1).flatten(0, 1)
 
     def check(
-        self, model: VideoModel, slots: Sequence[Slot], inputs: Inputs, k: float, settings: TrainSettings
+        self,
+        model: VideoModel,
+        slots: Sequence[Slot],
+        inputs: Inputs,
+        k: float,
+        settings: TrainSettings,
+        processes: Processes,
     ) -> None:
         """Compute some entries again and compare.
 
@@ -113,13 +134,11 @@ class ReferenceTable:
         """
         entries = self.read(slots)
         present = [row for row, entry in enumerate(entries) if entry is not None]
-        if not present:
+        if not processes.runs_along(bool(present)):
             return
-        again = self._compute(model, slots, present, inputs, settings)
-        drift = max(
-            (new - entry).abs().max().item()
-            for new, entry in zip(again, (entry for entry in entries if entry is not None), strict=True)
-        )
+        again = self._compute(model, slots, present or [0], inputs, settings)[: len(present)]
+        there = (entry for entry in entries if entry is not None)
+        drift = max([(new - entry).abs().max().item() for new, entry in zip(again, there, strict=True)], default=0.0)
         if k * drift > BOUND:
             raise UserError(
                 f"{self.path} no longer says what the reference says: an error computed again would move the argument "

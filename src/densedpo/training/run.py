@@ -17,7 +17,18 @@ from densedpo.training.data import Dataset
 from densedpo.training.settings import TrainSettings
 
 # What a run may be continued with differently: none of it changes a step. More steps are a longer run.
-FREE = {"steps", "save_every", "keep", "guard", "track", "validate_every"}
+FREE = {
+    "steps",
+    "save_every",
+    "keep",
+    "guard",
+    "track",
+    "validate_every",
+    "sample_every",
+    "sample_prompts",
+    "sharding",
+    "context_parallel",
+}
 
 
 def begin_run(project: Project, model: VideoModel, dataset: Dataset, settings: TrainSettings, name: str) -> Path:

@@ -104,6 +104,16 @@ class TrainSettings(Settings):
         default=False, description="Keep no activations inside blocks; compute them again in the backward pass."
     )
     compile: bool = Field(default=False, description="Compile the denoiser's repeated blocks (torch.compile).")
+    sharding: Literal["none", "full"] = Field(
+        default="none",
+        description="Of several processes: each holds all of the frozen weights, or its part of them (FSDP2); "
+        "tried with two processes on a CPU alone.",
+    )
+    context_parallel: bool = Field(
+        default=False,
+        description="Several processes share each video, not the batch (diffusers' context parallelism, Ulysses); "
+        "tried with two processes on a CPU alone.",
+    )
     init_adapter: Path | None = Field(
         default=None, description="Start from this adapter (the `adapter` folder of a run) of the same rank and alpha."
     )
@@ -144,6 +154,13 @@ class TrainSettings(Settings):
     save_every: int = Field(default=25, gt=0, description="Steps between checkpoints.")
     keep: int = Field(default=2, gt=0, description="How many checkpoints to keep.")
     seed: int = Field(default=0, ge=0, description="Seed of all draws.")
+    sample_every: int | None = Field(
+        default=None, gt=0, description="Steps between clips of held-out prompts, always from the same noise."
+    )
+    sample_prompts: Path | None = Field(
+        default=None,
+        description="File of their prompts, one a line; without it, those of four held-out pairs or clips.",
+    )
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -153,6 +170,8 @@ class TrainSettings(Settings):
             raise ValueError("sigma_low and sigma_high shape the logit-normal draw: leave timesteps as it is")
         if self.loss == "ipo" and self.label_smoothing:
             raise ValueError("label_smoothing belongs to the sigmoid loss: leave it out with loss ipo")
+        if self.context_parallel and self.reference_draws is not None:
+            raise ValueError("context_parallel and reference_draws cannot be combined: leave one of them out")
         return self
 
     def beta_mean(self, shape: tuple[int, int, int, int]) -> float:

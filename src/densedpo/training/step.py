@@ -5,6 +5,8 @@ Shapes: B slots, N videos (all a, then all b), F latent frames, S segments.
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -39,9 +41,17 @@ class Engine:
     processes: Processes
 
     def load(self, slots: Sequence[Slot]) -> list[Batch]:
-        """The latents of this process's part of the slots, a micro-batch each."""
-        own = self.processes.part(slots)
-        return [load_batch(part) for part in chunks(own, self.settings.micro_batch or len(slots))]
+        """The latents of this process's part of the slots, a micro-batch each.
+
+        Where every forward is common work, a process that has fewer micro-batches than the first runs along with some
+        that count for nothing.
+        """
+        own, size = self.processes.part(slots), self.settings.micro_batch or len(slots)
+        batches = [load_batch(part) for part in chunks(own, size)]
+        if self.processes.sharded and not self.processes.share_videos:
+            idle = len(chunks(slots[:: self.processes.count], size)) - len(batches)
+            batches += [dataclasses.replace(load_batch(slots[:1]), counts=False) for _ in range(idle)]
+        return batches
 
     def inputs(self, batch: Batch, sigma_B: Tensor) -> Inputs:
         """What the denoiser is given for a batch."""
@@ -59,7 +69,7 @@ class Engine:
         if self.settings.method == "sft":
             return None
         if self.table is not None:
-            return self.table.errors(self.model, batch.slots, inputs, self.settings)
+            return self.table.errors(self.model, batch.slots, inputs, self.settings, self.processes)
         return reference_errors(self.model, inputs, self.settings)
 
     def products(self, batch: Batch, wrong_NCFHW: Tensor) -> Tensor | None:
@@ -92,9 +102,10 @@ def accumulate(engine: Engine, batches: Sequence[Batch]) -> tuple[float, Measure
     for batch, sigma_B in zip(batches, sigmas, strict=True):
         inputs = engine.inputs(batch, sigma_B)
         reference_NF = engine.reference(batch, inputs)
-        output, errors, share = backward(engine, batch, sigma_B, inputs, reference_NF, max(whole, 1e-12))
+        divisor = max(whole, 1e-12) if batch.counts else math.inf
+        output, errors, share = backward(engine, batch, sigma_B, inputs, reference_NF, divisor)
         loss += share
-        if errors is not None:
+        if errors is not None and batch.counts:
             measured.add(errors, output, sigma_B, *frame_preferences(batch, engine.frames_SF, settings))
     return loss, measured
 
@@ -104,6 +115,7 @@ def weight_of(engine: Engine, batches: Sequence[Batch], sigmas: Sequence[Tensor]
     return sum(
         total_weight(batch, engine.frames_SF, sigma_weights(sigma_B, engine.settings), engine.settings)
         for batch, sigma_B in zip(batches, sigmas, strict=True)
+        if batch.counts
     )
 
 
@@ -152,6 +164,6 @@ def validation_loss(engine: Engine, batches: Sequence[Batch]) -> float:
         wrong = residual(engine.model, inputs, engine.settings)
         product = engine.products(batch, wrong)
         output, _ = engine.loss(batch, sigma_B, frame_errors(wrong), product, engine.reference(batch, inputs))
-        total += output.loss_sum.sum().item()
+        total += output.loss_sum.sum().item() if batch.counts else 0.0
     whole = engine.processes.sum(weight_of(engine, batches, sigmas))
     return engine.processes.sum(total) / max(whole, 1e-12)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from densedpo.errors import UserError
 from densedpo.training.settings import TrainSettings
@@ -60,6 +64,17 @@ def trackers(settings: TrainSettings, run: Path, first: int) -> Iterator[list[Tr
     finally:
         for each in opened:
             each.finish()
+
+
+def show(tracker: Any, pictures: Mapping[str, NDArray[np.uint8]], step: int) -> None:
+    """Send pictures, name → `[H, W, 3]`, to a tracker of `trackers`."""
+    if tracker.name == "tensorboard":
+        tracker.log_images({name: each[None] for name, each in pictures.items()}, step=step, dataformats="NHWC")
+    elif tracker.name == "wandb":
+        tracker.log_images({name: [each] for name, each in pictures.items()}, step=step)
+    else:  # Accelerate's tracker of trackio has no pictures of its own
+        trackio = import_module("trackio")
+        tracker.log({name: trackio.Image(each) for name, each in pictures.items()}, step=step)
 
 
 def flat(row: Mapping[str, Any]) -> dict[str, float]:

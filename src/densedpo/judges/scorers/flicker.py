@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
-from densedpo.judges.scorers.protocol import About, PixelScorer
+from densedpo.judges.scorers.protocol import About, DeclinedError, PixelScorer
 from densedpo.video.io import Frames
 
 
 def flicker(frames_THWC: Frames, fps: float) -> float:
-    """(255 - mean absolute difference of neighbouring frames) / 255."""
-    steps = np.abs(np.diff(frames_THWC.astype(np.int16), axis=0))
-    return 1 - float(steps.mean(dtype=np.float64)) / 255
+    """(255 - mean absolute difference of neighbouring frames) / 255. Raises DeclinedError for a single frame."""
+    if len(frames_THWC) < 2:
+        raise DeclinedError("flickering needs 2 frames or more")
+    steps = [np.abs(np.subtract(one, two, dtype=np.int16)).mean() for one, two in pairwise(frames_THWC)]
+    return float((255 - np.mean(steps)) / 255)
 
 
 SCORER = PixelScorer(

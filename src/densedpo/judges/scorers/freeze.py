@@ -1,19 +1,33 @@
-"""Freeze: the share of frames that repeat the one before."""
+"""Freeze: the share of a clip's time in which it stands still."""
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
-from densedpo.judges.scorers.protocol import About, PixelScorer
+from densedpo.judges.scorers.motion import Grey, reduced, sampled_grey
+from densedpo.judges.scorers.protocol import About, DeclinedError, PixelScorer
 from densedpo.video.io import Frames
 
-SAME = 0.255  # mean absolute difference of 0..255 values: a thousandth of the range, ffmpeg freezedetect's default
+LEVELS = 4  # of 255; a smaller change of a pixel is noise of the codec
+PIXELS = 0.001  # a smaller share of changed pixels is nothing that one sees
 
 
 def freeze(frames_THWC: Frames, fps: float) -> float:
-    """The share of steps from frame to frame in which the picture changes by at most a thousandth of its range."""
-    steps = np.abs(np.diff(frames_THWC.astype(np.int16), axis=0))
-    return float((steps.mean(axis=(1, 2, 3), dtype=np.float64) <= SAME).mean())
+    """`freeze_share` of the sampled frames."""
+    return freeze_share(reduced(sampled_grey(frames_THWC, fps)))
+
+
+def freeze_share(grey_Nhw: Grey) -> float:
+    """Share of the steps in which under 0.1% of the pixels change by more than 4 of 255 grey levels.
+
+    Raises DeclinedError for a single frame.
+    """
+    if len(grey_Nhw) < 2:
+        raise DeclinedError("a freeze needs 2 sampled frames or more")
+    changed = [(np.abs(np.subtract(one, two, dtype=np.int16)) > LEVELS).mean() for one, two in pairwise(grey_Nhw)]
+    return float(np.mean([share < PIXELS for share in changed]))
 
 
 SCORER = PixelScorer(
@@ -22,12 +36,13 @@ SCORER = PixelScorer(
         low=0.0,
         high=1.0,
         better="lower",
-        unit="share of frames",
-        source="ffmpeg, filter freezedetect, with its default noise tolerance of 0.001",
-        sees="clips that stop, or show each frame several times",
-        blind_to="everything in a clip that moves; a clip that is rightly still counts as bad",
+        unit="share of steps of an eighth of a second",
+        source="own definition, on grey frames of at most 256 pixels",
+        sees="clips that stop",
+        blind_to="all in a clip that moves; pauses below an eighth of a second; that some clips are rightly still",
         stillness="avoids",
         minimum_frames=2,
     ),
     freeze,
+    version="2",
 )

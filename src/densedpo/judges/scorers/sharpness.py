@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from densedpo.judges.scorers.protocol import About, PixelScorer, luma
+from densedpo.judges.scorers.motion import Grey, opencv, sampled_grey
+from densedpo.judges.scorers.protocol import About, PixelScorer
 from densedpo.video.io import Frames
 
 
 def sharpness(frames_THWC: Frames, fps: float) -> float:
-    """Mean over frames of log2(1 + variance of the 4-neighbour Laplacian of luma); 1 more is twice the variance."""
-    y_THW = luma(frames_THWC)
-    inner = y_THW[:, 1:-1, 1:-1]
-    laplacian_THW = (
-        y_THW[:, :-2, 1:-1] + y_THW[:, 2:, 1:-1] + y_THW[:, 1:-1, :-2] + y_THW[:, 1:-1, 2:] - np.float32(4) * inner
-    )
-    variance_T = laplacian_THW.var(axis=(1, 2), dtype=np.float64)
-    return float(np.log2(1 + variance_T).mean())
+    """`laplacian_sharpness` of the sampled frames."""
+    return laplacian_sharpness(sampled_grey(frames_THWC, fps))
+
+
+def laplacian_sharpness(grey_NHW: Grey) -> float:
+    """Mean over frames of log2(1 + variance of the 4-neighbour Laplacian); 1 more is twice the variance.
+
+    Pixels at the edge, which lack a neighbour, do not count.
+    """
+    cv2 = opencv()
+    inner = [cv2.Laplacian(frame, cv2.CV_32F)[1:-1, 1:-1] for frame in grey_NHW]
+    return float(np.mean([np.log2(1 + cv2.meanStdDev(each)[1][0, 0] ** 2) for each in inner]))
 
 
 SCORER = PixelScorer(
@@ -32,4 +37,5 @@ SCORER = PixelScorer(
         stillness="indifferent",
     ),
     sharpness,
+    version="2",
 )

@@ -60,23 +60,6 @@
     }
   }
 
-  // The gallery: sort all cards, show the first few.
-  const gallery = document.getElementById("gallery");
-  const ranks = {
-    order: (card) => Number(card.dataset.order),
-    improved: (card) => -Number(card.dataset.change),
-    worsened: (card) => Number(card.dataset.change),
-  };
-  function sortBy(name) {
-    const cards = [...gallery.children].sort((x, y) => ranks[name](x) - ranks[name](y));
-    cards.forEach((card, index) => { card.hidden = index >= Number(gallery.dataset.shown); });
-    gallery.append(...cards);
-  }
-  if (gallery) {
-    sortBy("order");
-    choose("[data-sort]", (button) => sortBy(button.dataset.sort));
-  }
-
   // Timelines: the cursor follows the frame on screen; a segment's button goes to its first frame.
   function seek(video, time) {
     if (video.readyState >= HTMLMediaElement.HAVE_METADATA) { video.currentTime = time; return; }
@@ -103,36 +86,46 @@
     }
   }
 
-  // Curves: the pointer reads the values of the nearest step in every panel.
-  const data = document.getElementById("log");
-  const panels = [...document.querySelectorAll(".panel")];
-  const log = data && JSON.parse(data.textContent);
+  // Curves: the pointer reads the values of the nearest step in every panel of the same run.
   const text = (value) => (value === null ? "–" : String(value).replace("-", "−"));
-  function read(index) {
+  for (const data of document.querySelectorAll(".readout-data")) {
+    const log = JSON.parse(data.textContent);
+    const panels = [...data.closest("section").querySelectorAll(".curves")];
     const first = log.steps[0], last = Math.max(log.steps.at(-1), first + 1);
-    const share = index === null ? 0 : log.left + ((log.steps[index] - first) / (last - first)) * (log.right - log.left);
-    panels.forEach((panel, number) => {
-      const svg = panel.querySelector("svg"), pointer = panel.querySelector(".pointer");
-      const x = share * svg.viewBox.baseVal.width;
-      pointer.setAttribute("x1", x);
-      pointer.setAttribute("x2", x);
-      pointer.style.visibility = index === null ? "hidden" : "visible";
-      panel.querySelector(".at").textContent = index === null ? "end" : `step ${log.steps[index]}`;
-      panel.querySelectorAll("b[data-end]").forEach((value, line) => {
-        value.textContent = index === null ? value.dataset.end : text(log.panels[number][line][index]);
+    const place = (step) => log.left + ((step - first) / (last - first)) * (log.right - log.left);
+    function read(index) {
+      for (const panel of panels) {
+        const svg = panel.querySelector("svg"), pointer = panel.querySelector(".pointer");
+        const x = index === null ? 0 : place(log.steps[index]) * svg.viewBox.baseVal.width;
+        pointer.setAttribute("x1", x);
+        pointer.setAttribute("x2", x);
+        pointer.style.visibility = index === null ? "hidden" : "visible";
+        panel.querySelector(".at").textContent = index === null ? "end" : `step ${log.steps[index]}`;
+        panel.querySelectorAll("b[data-end]").forEach((value, line) => {
+          value.textContent = index === null ? value.dataset.end : text(log.panels[panel.dataset.panel][line][index]);
+        });
+      }
+    }
+    for (const panel of panels) {
+      const svg = panel.querySelector("svg");
+      svg.addEventListener("pointerleave", () => read(null));
+      svg.addEventListener("pointermove", (event) => {
+        const box = svg.getBoundingClientRect();
+        const share = ((event.clientX - box.left) / box.width - log.left) / (log.right - log.left);
+        const wanted = first + share * (last - first);
+        const nearest = (best, step, i) => (Math.abs(step - wanted) < Math.abs(log.steps[best] - wanted) ? i : best);
+        read(log.steps.reduce(nearest, 0));
       });
-    });
+    }
   }
-  for (const panel of panels) {
-    const svg = panel.querySelector("svg");
-    svg.addEventListener("pointerleave", () => read(null));
-    svg.addEventListener("pointermove", (event) => {
-      const box = svg.getBoundingClientRect();
-      const share = ((event.clientX - box.left) / box.width - log.left) / (log.right - log.left);
-      const first = log.steps[0], wanted = first + share * (log.steps.at(-1) - first);
-      read(log.steps.reduce((best, step, i) => (Math.abs(step - wanted) < Math.abs(log.steps[best] - wanted) ? i : best), 0));
-    });
+
+  // A link to a run opens it.
+  function unfold() {
+    const details = document.getElementById(decodeURIComponent(location.hash.slice(1)))?.querySelector(":scope > details");
+    if (details) details.open = true;
   }
+  addEventListener("hashchange", unfold);
+  unfold();
 
   addEventListener("beforeprint", () => {
     for (const details of document.querySelectorAll("details")) details.open = true;
