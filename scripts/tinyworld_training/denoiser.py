@@ -38,7 +38,7 @@ CONFIG: dict[str, Any] = dict(
 MAX_TOKENS = 24
 SHIFT = 1.0  # small latents need no shift towards noise
 SAMPLING: dict[str, Any] = dict(
-    steps=12, guidance=3.0, negative_prompt="", width=world.SIZE, height=world.SIZE, frames=world.FRAMES,
+    steps=12, guidance=2.0, negative_prompt="", width=world.SIZE, height=world.SIZE, frames=world.FRAMES,
     fps=float(world.FPS), max_sequence_length=MAX_TOKENS,
 )  # fmt: skip
 BATCH = 32

@@ -99,7 +99,7 @@ def test_the_results_are_those_of_the_scores(
     result = evaluate(project, settings)
     assert result.results == result.folder / "results.json"
     found = json.loads(result.results.read_text())
-    assert (found["format"], found["baseline"], found["prompts"], found["videos"]) == (1, "base", 2, 8)
+    assert (found["format"], found["baseline"], found["prompts"], found["videos"]) == (2, "base", 2, 8)
     rows = [row for row in lines(result.folder) if row["contestant"] == "dense"]
     means = [np.mean([row["scores"]["visual_quality"] for row in rows if row["prompt"] == p]) for p in PROMPTS]
     assert found["table"]["dense"]["visual_quality"]["mean"] == pytest.approx(np.mean(means))
@@ -134,12 +134,13 @@ def test_a_stop_in_the_middle_changes_nothing_in_the_end(
     give_adapter("dense", 0.3)
     whole = evaluate(project, settings.model_copy(update={"name": "whole"}))
     calls: list[object] = []
-    module, name = {"making": (making, "write_video"), "scoring": (stage, "Footage")}[stop]
+    # base is done (3 + 1), dense's first batch of 3 is not; or: two shots are scored, the third is not
+    module, name, last = {"making": (making, "write_video", 6), "scoring": (stage, "look", 3)}[stop]
     real = getattr(module, name)
 
     def interrupted(*arguments: Any) -> Any:
         calls.append(arguments)
-        if len(calls) == 6:  # base is done (3 + 1), dense's first batch of 3 is not; or: three shots are scored
+        if len(calls) == last:
             raise KeyboardInterrupt
         return real(*arguments)
 

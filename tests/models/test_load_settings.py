@@ -1,5 +1,6 @@
 """How a model is loaded: every setting, and one clear sentence for what a machine cannot do."""
 
+import copy
 import importlib.metadata
 import json
 from collections.abc import Iterator
@@ -152,7 +153,7 @@ def test_a_tiled_autoencoder(random_wan_folder: Path) -> None:
 
 
 def test_tiles_are_those_of_diffusers(random_wan_folder: Path) -> None:
-    model, official = loaded(random_wan_folder, tiled_vae=True), pipeline_at(random_wan_folder).vae
+    model, official = loaded(random_wan_folder, tiled_vae=True), copy.deepcopy(pipeline_at(random_wan_folder).vae)
     official.enable_tiling()
     for vae in (model.vae, official):
         vae.tile_sample_min_height = vae.tile_sample_min_width = 32

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors import safe_open
 
 from densedpo.store.project import Project
@@ -44,7 +45,7 @@ def kill(command: str, project: Project, settings: dict[str, Any], enough: Calla
     flags = [word for key, value in settings.items() for word in (f"--{key.replace('_', '-')}", str(value))]
     with subprocess.Popen(
         [sys.executable, "-m", "densedpo", command, str(project.root), *more, *flags],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},  # another number rounds otherwise
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     ) as process:

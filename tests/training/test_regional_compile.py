@@ -41,6 +41,7 @@ def test_a_compiled_run_is_the_plain_one(
     assert max((mine[name] - theirs[name]).abs().max().item() for name in theirs) < 1e-5
 
 
+@pytest.mark.filterwarnings("ignore")  # as above
 def test_blocks_are_plain_again_afterwards(random_wan_folder: Path) -> None:
     blocks = repeated_blocks(model_at(random_wan_folder).denoiser)
     with pytest.raises(KeyError), compiled(model_at(random_wan_folder).denoiser):
