@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tinyworld_training import autoencoder, denoiser
 
-STEPS = {"vae": 7200, "decoder": 12000, "denoiser": 10000}
+STEPS = {"vae": 7200, "decoder": 13100, "denoiser": 7720}
 
 
 def main() -> None:
