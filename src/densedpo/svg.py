@@ -85,6 +85,10 @@ class Scale:
     def __call__(self, value: float) -> float:
         return round(self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start), 1)
 
+    def ticks(self, count: int) -> list[tuple[float, str]]:
+        """Round numbers on the axis with their coordinates."""
+        return [(self(value), label) for value, label in nice_ticks(self.low, self.high, count)]
+
 
 def picture(title: str, panels: Sequence[Panel], columns: int = 2, width: int = 400, height: int = 230) -> str:
     """An SVG of all panels, row by row, each `width` by `height` units. `title` is read aloud by screen readers."""
@@ -188,11 +192,16 @@ def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
 
 def nice_ticks(low: float, high: float, count: int) -> list[tuple[float, str]]:
     """About `count` round values from `low` to `high`, each with its label."""
-    rough = (high - low) / count
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = min((m * power for m in (1, 2, 2.5, 5, 10)), key=lambda step: abs(math.log(step / rough)))
+    step = nice_step(low, high, count)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [(index * step, tick_label(index * step, step)) for index in range(first, last + 1)]
+
+
+def nice_step(low: float, high: float, count: int) -> float:
+    """A round number that goes about `count` times into `low..high`."""
+    rough = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(rough))
+    return min((m * power for m in (1, 2, 2.5, 5, 10)), key=lambda step: abs(math.log(step / rough)))
 
 
 def tick_label(value: float, step: float) -> str:

@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 from report_study import by_sigma, log_line
 
+from densedpo import svg
 from densedpo.report import charts, curves
 from densedpo.report.histogram import bars, histogram
 
 
 def test_scale_and_ticks_by_hand() -> None:
-    scale = charts.Scale(0.0, 10.0, 100.0, 0.0)
+    scale = svg.Scale(0.0, 10.0, 100.0, 0.0)
     assert (scale(0), scale(10), scale(2.5)) == (100.0, 0.0, 75.0)
     assert scale.ticks(5) == [(100.0, "0"), (80.0, "2"), (60.0, "4"), (40.0, "6"), (20.0, "8"), (0.0, "10")]
 
@@ -24,7 +25,7 @@ def test_scale_and_ticks_by_hand() -> None:
     ],
 )
 def test_tick_labels(low: float, high: float, count: int, labels: list[str]) -> None:
-    assert [label for _, label in charts.nice_ticks(low, high, count)] == labels
+    assert [label for _, label in svg.nice_ticks(low, high, count)] == labels
 
 
 def test_smoothing_ignores_spikes_and_gaps_and_keeps_lines() -> None:

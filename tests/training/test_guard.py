@@ -1,10 +1,14 @@
 """The guard sees each trouble when it begins, says it once, and is silent otherwise."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from densedpo.training import TrainSettings
 from densedpo.training.guard import WINDOW, new_alarms
+from densedpo.training.log import Log
 
 K = 250.0
 FINE = {"margin": 0.2, "winner_delta": -2e-4, "loser_delta": 3e-4, "pair_accuracy": 0.8, "inside_median": 0.3}
@@ -56,3 +60,13 @@ def test_it_waits_for_enough_steps_and_passes_over_sft() -> None:
 def test_a_rising_winner_error_alone_is_no_displacement() -> None:
     """Both must rise: where the winner's error rises and the loser's falls, the labels are being learned backwards."""
     assert new_alarms(rows(WINDOW + 1, winner_delta=8e-4, loser_delta=-1e-3), K) == []
+
+
+def test_the_log_keeps_what_an_alarm_saw_and_what_to_try(tmp_path: Path) -> None:
+    with Log(tmp_path, TrainSettings(track=()), K, 0, writes=True) as log:
+        for step, row in enumerate([*rows(WINDOW + 1), *rows(WINDOW, **TROUBLES["displacement"])]):
+            log.write({"step": step, **row})
+    written = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    (alarm,) = [alarm for row in written for alarm in row.get("alarms", ())]
+    assert alarm.keys() == {"name", "saw", "remedy"} and alarm["name"] == "displacement"
+    assert "winners' error rose" in alarm["saw"] and "--lr" in alarm["remedy"]

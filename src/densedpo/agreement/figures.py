@@ -15,7 +15,6 @@ from densedpo.agreement.opinions import (
     Choices,
     Opinions,
     Place,
-    Voice,
     collect,
     majorities,
     on_segments,
@@ -27,6 +26,7 @@ from densedpo.errors import UserError
 from densedpo.judges.static import recorded_static_tests
 from densedpo.stats.agreement import Agreement, agreement, alpha_interval, position_bias
 from densedpo.stats.intervals import Interval
+from densedpo.store.labellers import Voice
 from densedpo.store.project import Project
 
 CELL_RESAMPLES = 400  # draws behind the interval of one cell of a table, at most

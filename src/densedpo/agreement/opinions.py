@@ -12,6 +12,7 @@ from densedpo.store.answers import PAGE, Opinion, asked_aspect
 from densedpo.store.answers import opinions as given_on_the_page
 from densedpo.store.consensus import SIGNS, consensus, global_consensus, majority_vote
 from densedpo.store.gold import gold_of
+from densedpo.store.labellers import Voice
 from densedpo.store.project import Project
 from densedpo.store.schema import Label, Pair
 from densedpo.store.segments import segment_grid
@@ -19,15 +20,6 @@ from densedpo.store.voters import measured
 
 Place = tuple[str, int | None]  # pair, segment (None: the whole video)
 Choices = Mapping[Place, int]  # +1 a, 0 tie, -1 b
-
-
-@dataclass(frozen=True, order=True)
-class Voice:
-    """One labeller: another version of a machine is another labeller."""
-
-    kind: str
-    name: str
-    version: str
 
 
 @dataclass(frozen=True)

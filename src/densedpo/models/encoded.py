@@ -122,5 +122,14 @@ def _first_frame_file(project: Project, model: VideoModel, clip: str) -> Path:
 
 
 def _prompt_file(project: Project, model: VideoModel, prompt: str) -> Path:
-    name = content_id(prompt, str(model.dtype))
-    return project.cache_folder("prompts") / model.model_hash / f"{name}.safetensors"
+    return prompts_folder(project, model) / prompt_name(model, prompt)
+
+
+def prompts_folder(project: Project, model: VideoModel) -> Path:
+    """Where the embeddings of all prompts are kept, each under its `prompt_name`."""
+    return project.cache_folder("prompts") / model.model_hash
+
+
+def prompt_name(model: VideoModel, prompt: str) -> str:
+    """The name of the file that keeps a prompt's embedding."""
+    return f"{content_id(prompt, str(model.dtype))}.safetensors"

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from densedpo.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Array, Scale, path
+from densedpo.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Array, path
 from densedpo.report.runs import finite
+from densedpo.svg import Scale
 
 MOST_POINTS = 360  # of a curve, one for each unit of the width; beyond, bins keep their lowest and highest point
 READOUT_POINTS = 400  # steps that a pointer over a curve can tell apart

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from densedpo.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Scale, nice_step, nice_ticks
+from densedpo.report.charts import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH
+from densedpo.svg import Scale, nice_step, nice_ticks
 
 BINS = 16  # about; their edges are round numbers
 

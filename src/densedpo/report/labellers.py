@@ -18,6 +18,7 @@ from densedpo.store.answers import ASIDE, PAGE, REVIEW, Opinion, asked_aspect
 from densedpo.store.answers import opinions as given_on_the_page
 from densedpo.store.consensus import SIGNS
 from densedpo.store.judgements import Judgement, judgements
+from densedpo.store.labellers import Voice
 from densedpo.store.project import Project
 from densedpo.store.schema import Label
 
@@ -26,15 +27,6 @@ RESAMPLES = 1000
 MOST_COUPLES = 24  # of labellers compared with each other: those with the most segments in common
 
 Place = tuple[str, int]  # pair, segment
-
-
-@dataclass(frozen=True, order=True)
-class Voice:
-    """One labeller: another version of a machine is another labeller."""
-
-    kind: str
-    name: str
-    version: str
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from densedpo.report.charts import Scale, nice_ticks
+from densedpo.svg import Scale, nice_ticks
 
 WIDTH, EDGE = 210, 12
 Limits = Mapping[str, Any]  # `mean`, `low`, `high`, each a number or None where it is unknown

@@ -1,12 +1,23 @@
-"""Who labelled the pairs of a split, in numbers: for cards and summaries, without anybody's name."""
+"""Who labelled: labellers told apart, and the pairs of a split in numbers, without anybody's name."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 
 from densedpo.store import database as db
 from densedpo.store import tables
 from densedpo.store.project import Project
+
+
+@dataclass(frozen=True, order=True)
+class Voice:
+    """One labeller: another version of a machine is another labeller."""
+
+    kind: str
+    name: str
+    version: str
 
 
 def labels_by_kind(project: Project, split: str, modes: tuple[str, ...]) -> dict[str, dict[str, int]]:

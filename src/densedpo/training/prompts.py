@@ -9,9 +9,9 @@ import numpy as np
 
 from densedpo.chunks import chunks
 from densedpo.diffusion.protocol import VideoModel
+from densedpo.models.encoded import prompt_name, prompts_folder
 from densedpo.store.opinions import pair_columns
 from densedpo.store.project import BATCH, Project
-from densedpo.store.schema import content_id
 from densedpo.training.data import Dataset, mode_of
 
 
@@ -34,13 +34,13 @@ def _between(dataset: Dataset, first: str, last: str) -> np.ndarray[tuple[int], 
 
 def unencoded(project: Project, model: VideoModel, *datasets: Dataset | None) -> list[str]:
     """The distinct prompts of these datasets that the cache lacks."""
-    folder = project.cache_folder("prompts") / model.model_hash  # where `encode_prompts` puts them, by these names
-    encoded = {name.removesuffix(".safetensors") for name in os.listdir(folder)} if folder.exists() else set()
+    folder = prompts_folder(project, model)
+    encoded = set(os.listdir(folder)) if folder.exists() else set()
     missing = (
         prompt
         for dataset in datasets
         if dataset is not None
         for prompt in prompts_of(dataset)
-        if content_id(prompt, str(model.dtype)) not in encoded
+        if prompt_name(model, prompt) not in encoded
     )
     return list(dict.fromkeys(missing))
