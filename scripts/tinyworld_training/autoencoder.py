@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ CONFIG: dict[str, Any] = dict(
     scale_factor_spatial=8,
 )
 PICTURES = 0.55  # of the steps see single pictures
-FIRST_DECODER_STEP = 10_000  # of scenes that the first stage never saw
+FIRST_DECODER_STEP, FIRST_TOGETHER_STEP = 10_000, 30_000  # of scenes that no stage before saw
 
 
 def new_autoencoder() -> AutoencoderKLWan:
@@ -164,14 +165,29 @@ def train_decoder(out: Path, steps: int, seed: int, until: int | None = None) ->
     vae.post_quant_conv.requires_grad_(True)
     trainer = Trainer("decoder", out, vae, optimisers(vae), steps)
 
+    trainer.run(loss_on_clips(vae, steps, seed, FIRST_DECODER_STEP), save_every=100, ema=0.998, until=until)
+    return trainer
+
+
+def train_together(out: Path, steps: int, seed: int, until: int | None = None) -> Trainer:
+    """Train encoder and decoder further, together, as `out/together.pt`: the latents a denoiser is trained on."""
+    vae = make_fast(load_decoder(out)).requires_grad_(True)
+    trainer = Trainer("together", out, vae, optimisers(vae), steps)
+    trainer.run(loss_on_clips(vae, steps, seed, FIRST_TOGETHER_STEP), save_every=100, ema=0.998, until=until)
+    return trainer
+
+
+def loss_on_clips(
+    vae: AutoencoderKLWan, steps: int, seed: int, first: int
+) -> Callable[[int], tuple[torch.Tensor, dict[str, float]]]:
+    """Half the length in larger windows, so that a fast shape stays in view; whole clips at the end."""
+
     def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        # Half the length in larger windows: a fast shape stays in view. Whole clips at the end.
         count, frames, size = (6, 17, 40) if step < 0.8 * steps else (4, world.FRAMES, 32)
-        video, shape = batch(FIRST_DECODER_STEP + step, count, frames, size, seed)
+        video, shape = batch(first + step, count, frames, size, seed)
         return reconstruction_loss(vae, video, shape, torch.Generator().manual_seed(seed * 1_000_003 + step))
 
-    trainer.run(loss_of, save_every=100, ema=0.998, until=until)
-    return trainer
+    return loss_of
 
 
 def load_encoder(out: Path) -> AutoencoderKLWan:
@@ -181,8 +197,15 @@ def load_encoder(out: Path) -> AutoencoderKLWan:
     return vae.eval().requires_grad_(False)
 
 
-def load(out: Path) -> AutoencoderKLWan:
+def load_decoder(out: Path) -> AutoencoderKLWan:
     """The autoencoder with the decoder of the second stage."""
     vae = load_encoder(out)
     vae.load_state_dict(torch.load(out / "decoder.pt", weights_only=True)["averages"])
     return vae
+
+
+def load(out: Path) -> AutoencoderKLWan:
+    """The autoencoder of the third stage: encoder and decoder trained together."""
+    vae = new_autoencoder()
+    vae.load_state_dict(torch.load(out / "together.pt", weights_only=True)["averages"])
+    return vae.eval().requires_grad_(False)

@@ -50,8 +50,9 @@ class LatentPool:
     """Encoded clips of the base split, made in chunks as they are first needed, and kept on disk."""
 
     def __init__(self, out: Path, seed: int):
-        self.seed, self.vae = seed, make_fast(autoencoder.load_encoder(out))
-        self.folder = out / "latents" / f"{file_digest(out / 'vae.pt')[:12]}-{seed}"  # of no other autoencoder or seed
+        self.seed, self.vae = seed, make_fast(autoencoder.load(out))
+        digest = file_digest(out / "together.pt")  # latents of no other autoencoder or seed
+        self.folder = out / "latents" / f"{digest[:12]}-{seed}"
         self.chunks: list[torch.Tensor] = []
         self.captions: list[str] = []
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -117,7 +118,7 @@ def optimisers(model: TextToVideo, lr: float) -> list[torch.optim.Optimizer]:
 
 
 def train(out: Path, steps: int, seed: int, until: int | None = None) -> Trainer:
-    """Train `out/denoiser.pt` on the latents of `out/vae.pt`, or go on with it; `until` stops early."""
+    """Train `out/denoiser.pt` on the latents of `out/together.pt`, or go on with it; `until` stops early."""
     torch.manual_seed(seed)
     tokenizer = build_tokenizer()
     model = TextToVideo(len(tokenizer))

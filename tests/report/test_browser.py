@@ -65,14 +65,18 @@ def test_videos_load_only_when_seen_and_then_play(data: Page) -> None:
         assert handle.evaluate("video => video.muted && video.loop")
 
 
-def test_a_click_on_a_segment_goes_to_its_first_frame(data: Page) -> None:
-    data.click("#play")
-    figure = data.locator("#samples figure").first
+@pytest.mark.parametrize("callbacks", [True, False])
+def test_a_click_on_a_segment_goes_to_its_first_frame(page: Page, index: Path, callbacks: bool) -> None:
+    if not callbacks:  # a busy browser may leave out the one that follows a seek
+        page.add_init_script("HTMLVideoElement.prototype.requestVideoFrameCallback = () => 0")
+    page.goto(index.with_name("data.html").as_uri())
+    page.click("#play")
+    figure = page.locator("#samples figure").first
     figure.locator(".timeline button").nth(1).click()
     video, cursor = figure.locator("video").element_handle(), figure.locator(".cursor").element_handle()
     # Segment 2 starts with frame 8: sought in its middle, at 8.5 / 8 s; the cursor stands there too, at 8.5 of 17.
-    data.wait_for_function("video => Math.abs(video.currentTime - 8.5 / 8) < 1e-3 && !video.seeking", arg=video)
-    data.wait_for_function("cursor => Math.abs(parseFloat(cursor.style.left) - 100 * 8.5 / 17) < 0.1", arg=cursor)
+    page.wait_for_function("video => Math.abs(video.currentTime - 8.5 / 8) < 1e-3 && !video.seeking", arg=video)
+    page.wait_for_function("cursor => Math.abs(parseFloat(cursor.style.left) - 100 * 8.5 / 17) < 0.1", arg=cursor)
     assert video.evaluate("video => video.paused")
 
 

@@ -62,6 +62,8 @@ def test_the_denoiser_continues_bit_for_bit_and_learns(
     monkeypatch.setattr(denoiser, "BATCH", 8)
     for run in ("whole", "broken"):
         autoencoder.train(tmp_path / run, 60, 0, until=1)
+        autoencoder.train_decoder(tmp_path / run, 60, 0, until=1)
+        autoencoder.train_together(tmp_path / run, 60, 0, until=1)
     denoiser.train(tmp_path / "whole", 60, 0, until=40)
     denoiser.train(tmp_path / "broken", 60, 0, until=20)
     denoiser.train(tmp_path / "broken", 60, 0, until=40)

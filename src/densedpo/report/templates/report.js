@@ -80,6 +80,8 @@
     } else {
       video.addEventListener("timeupdate", () => place(video.currentTime));
     }
+    // A browser may leave out the callback of a frame, and after a seek no other frame follows.
+    video.addEventListener("seeked", () => place(Math.floor(video.currentTime / frame) * frame));
     for (const button of timeline.querySelectorAll("button")) {
       // Half a frame in: seeking to a frame's very start may show the one before.
       button.addEventListener("click", () => seek(video, (Number(button.dataset.frame) + 0.5) * frame));
