@@ -1,10 +1,9 @@
-"""The tiny model's autoencoder: first on single pictures, which are cheap, then on whole clips."""
+"""The tiny model's autoencoder: first on single pictures, which are cheap, then on clips."""
 
 from __future__ import annotations
 
 import dataclasses
 import types
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from .trainer import Muon, Trainer
 
 CHANNELS = 16
 CONFIG: dict[str, Any] = dict(
-    base_dim=16,
+    base_dim=24,
     z_dim=CHANNELS,
     dim_mult=[1, 2, 2],
     num_res_blocks=1,
@@ -34,8 +33,7 @@ CONFIG: dict[str, Any] = dict(
     scale_factor_temporal=4,
     scale_factor_spatial=8,
 )
-PICTURES = 0.55  # of the steps see single pictures
-FIRST_DECODER_STEP, FIRST_TOGETHER_STEP = 10_000, 30_000  # of scenes that no stage before saw
+PICTURES = 0.25  # of the steps see single pictures
 
 
 def new_autoencoder() -> AutoencoderKLWan:
@@ -106,11 +104,15 @@ def as_tensors(scenes: list[world.Scene]) -> tuple[torch.Tensor, torch.Tensor, l
 
 
 def batch(step: int, count: int, frames: int, size: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """`count` stretches of `frames` frames, and what the shape covers, in windows of `size` pixels around it."""
+    """`count` stretches of `frames` frames, and what the shape covers, in windows of `size` pixels around it.
+
+    Each is the faster one of two scenes: motion is what is hard, and no speed should come out worse than another.
+    """
     rng = np.random.default_rng([seed, 0, step])
     parts = []
     for row in range(count):
-        scene = world.draw_scene(seed, step * 32 + row)
+        first_scene = 2 * (step * 32 + row)
+        scene = max((world.draw_scene(seed, first_scene + i) for i in range(2)), key=path_length)
         first = int(rng.integers(0, world.FRAMES - frames + 1))
         seen = slice(first, first + frames)
         scene = dataclasses.replace(scene, centres=scene.centres[seen], angles=scene.angles[seen])
@@ -120,6 +122,10 @@ def batch(step: int, count: int, frames: int, size: int, seed: int) -> tuple[tor
         window = (..., slice(top, top + size), slice(left, left + size))
         parts.append((video[window], shape[window]))
     return torch.cat([v for v, _ in parts]), torch.cat([s for _, s in parts])
+
+
+def path_length(scene: world.Scene) -> float:
+    return float(np.linalg.norm(np.diff(scene.centres, axis=0), axis=1).sum())
 
 
 def reconstruction_loss(
@@ -150,62 +156,23 @@ def train(out: Path, steps: int, seed: int, until: int | None = None) -> Trainer
     trainer = Trainer("vae", out, vae, optimisers(vae), steps)
 
     def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        count, frames = (32, 1) if step < PICTURES * steps else (4, world.FRAMES)
-        video, shape = batch(step, count, frames, 32, seed)
+        video, shape = batch(step, *stage(step / steps), seed)
         return reconstruction_loss(vae, video, shape, torch.Generator().manual_seed(seed * 1_000_003 + step))
 
-    trainer.run(loss_of, save_every=100, ema=0.99, until=until)
+    trainer.run(loss_of, save_every=100, ema=0.998, until=until)
     return trainer
 
 
-def train_decoder(out: Path, steps: int, seed: int, until: int | None = None) -> Trainer:
-    """Train the decoder further, as `out/decoder.pt`: the latents stay, so a denoiser can be trained meanwhile."""
-    vae = make_fast(load_encoder(out))
-    vae.decoder.requires_grad_(True)
-    vae.post_quant_conv.requires_grad_(True)
-    trainer = Trainer("decoder", out, vae, optimisers(vae), steps)
-
-    trainer.run(loss_on_clips(vae, steps, seed, FIRST_DECODER_STEP), save_every=100, ema=0.998, until=until)
-    return trainer
-
-
-def train_together(out: Path, steps: int, seed: int, until: int | None = None) -> Trainer:
-    """Train encoder and decoder further, together, as `out/together.pt`: the latents a denoiser is trained on."""
-    vae = make_fast(load_decoder(out)).requires_grad_(True)
-    trainer = Trainer("together", out, vae, optimisers(vae), steps)
-    trainer.run(loss_on_clips(vae, steps, seed, FIRST_TOGETHER_STEP), save_every=100, ema=0.998, until=until)
-    return trainer
-
-
-def loss_on_clips(
-    vae: AutoencoderKLWan, steps: int, seed: int, first: int
-) -> Callable[[int], tuple[torch.Tensor, dict[str, float]]]:
-    """Half the length in larger windows, so that a fast shape stays in view; whole clips at the end."""
-
-    def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        count, frames, size = (6, 17, 40) if step < 0.8 * steps else (4, world.FRAMES, 32)
-        video, shape = batch(first + step, count, frames, size, seed)
-        return reconstruction_loss(vae, video, shape, torch.Generator().manual_seed(seed * 1_000_003 + step))
-
-    return loss_of
-
-
-def load_encoder(out: Path) -> AutoencoderKLWan:
-    """The autoencoder of the first stage: the average of its weights over the last hundreds of steps."""
-    vae = new_autoencoder()
-    vae.load_state_dict(torch.load(out / "vae.pt", weights_only=True)["averages"])
-    return vae.eval().requires_grad_(False)
-
-
-def load_decoder(out: Path) -> AutoencoderKLWan:
-    """The autoencoder with the decoder of the second stage."""
-    vae = load_encoder(out)
-    vae.load_state_dict(torch.load(out / "decoder.pt", weights_only=True)["averages"])
-    return vae
+def stage(done: float) -> tuple[int, int, int]:
+    """How many clips of how many frames in windows of what size a step sees, by the share of training done."""
+    if done < PICTURES:
+        return 32, 1, 32
+    # Half the length in larger windows: a fast shape stays in view. Whole clips at the end, or colours run away.
+    return (6, 17, 40) if done < 0.85 else (4, world.FRAMES, 32)
 
 
 def load(out: Path) -> AutoencoderKLWan:
-    """The autoencoder of the third stage: encoder and decoder trained together."""
+    """The autoencoder: the average of its weights over the last hundreds of steps."""
     vae = new_autoencoder()
-    vae.load_state_dict(torch.load(out / "together.pt", weights_only=True)["averages"])
+    vae.load_state_dict(torch.load(out / "vae.pt", weights_only=True)["averages"])
     return vae.eval().requires_grad_(False)

@@ -43,7 +43,7 @@ SAMPLING: dict[str, Any] = dict(
 )  # fmt: skip
 BATCH = 32
 CHUNK, POOL = 1024, 24 * 1024  # clips encoded at once; clips in all
-FIRST_SCENE = 1_000_000  # scenes that the autoencoder never saw
+FIRST_SCENE = 2_000_000  # scenes that the autoencoder never saw
 
 
 class LatentPool:
@@ -51,7 +51,7 @@ class LatentPool:
 
     def __init__(self, out: Path, seed: int):
         self.seed, self.vae = seed, make_fast(autoencoder.load(out))
-        digest = file_digest(out / "together.pt")  # latents of no other autoencoder or seed
+        digest = file_digest(out / "vae.pt")  # latents of no other autoencoder or seed
         self.folder = out / "latents" / f"{digest[:12]}-{seed}"
         self.chunks: list[torch.Tensor] = []
         self.captions: list[str] = []
@@ -118,7 +118,7 @@ def optimisers(model: TextToVideo, lr: float) -> list[torch.optim.Optimizer]:
 
 
 def train(out: Path, steps: int, seed: int, until: int | None = None) -> Trainer:
-    """Train `out/denoiser.pt` on the latents of `out/together.pt`, or go on with it; `until` stops early."""
+    """Train `out/denoiser.pt` on the latents of `out/vae.pt`, or go on with it; `until` stops early."""
     torch.manual_seed(seed)
     tokenizer = build_tokenizer()
     model = TextToVideo(len(tokenizer))
