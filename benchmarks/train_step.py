@@ -5,6 +5,9 @@
 On the tiny model, with a project of random latents. *Floor*: the same denoiser with its adapter called bare, forward
 and backward on both members at once, and without adapter and gradient on the same. *Four forwards*: policy and
 reference on a and on b, one by one. *Second copy*: the reference is another instance of the denoiser.
+
+Ratios are medians over rounds, by the clock and by seconds of CPU, which other work on the machine touches less.
+*Waiting*: the share of a run's steps that is spent on batches that are not there yet, though they are read ahead.
 """
 
 from __future__ import annotations
@@ -33,9 +36,9 @@ from densedpo.tinyworld import world
 from densedpo.training import TrainSettings
 from densedpo.training.data import Dataset, load_dataset, slots_of
 from densedpo.training.errors import Inputs, frame_errors
+from densedpo.training.loop import _prefetched
 from densedpo.training.objective import frame_preferences
 from densedpo.training.processes import Processes
-from densedpo.training.prompts import unencoded
 from densedpo.training.reference import ReferenceTable
 from densedpo.training.step import Engine, accumulate
 
@@ -74,12 +77,11 @@ class Bench:
         self.model = load_model(project.settings.model)
         self.settings = TrainSettings(batch=batch, rank=16, reference_draws=1)
         self.data: Dataset = load_dataset(project, self.model, self.settings)
-        encode_prompts(project, self.model, unencoded(project, self.model, self.data))
+        encode_prompts(project, self.model, self.data.unencoded)
         alone = Processes(torch.device("cpu"))
-        frames = torch.tensor(self.data.frames_SF, dtype=torch.float32)
-        self.plain = Engine(project, self.model, self.settings, frames, 500.0, None, alone)
+        self.plain = Engine(project, self.model, self.settings, None, alone)
         table = ReferenceTable(project, self.model, self.settings)
-        self.tabled = Engine(project, self.model, self.settings, frames, 500.0, table, alone)
+        self.tabled = Engine(project, self.model, self.settings, table, alone)
         self.step = 0
         self.second = copy.deepcopy(self.model.denoiser)
 
@@ -119,7 +121,7 @@ class Bench:
                     reference = self._error(part)
             errors.append((self._error(part), reference))
         (a, reference_a), (b, reference_b) = errors
-        sign, size = frame_preferences(batch, self.plain.frames_SF, self.settings)
+        sign, size = frame_preferences(batch, batch.frames_SF, self.settings)
         out = dense_dpo(PairErrors(a, b, reference_a, reference_b), sign, size, 500.0)
         (out.loss_sum.sum() / out.weight.sum()).backward()
 
@@ -157,10 +159,27 @@ def main() -> None:
             measure(bench, parameters, args.repeats)
 
 
+def waited(bench: Bench, engine: Engine, steps: int) -> float:
+    """The share of these steps that the training loop's reader makes them wait."""
+    waiting = began = 0.0
+    reader = _prefetched(engine, bench.data, 0)
+    for step in range(steps + 1):
+        asked = time.perf_counter()
+        _, batches = next(reader)
+        if step:  # nothing was computed yet while the first was read
+            waiting += time.perf_counter() - asked
+        else:
+            began = time.perf_counter()
+        accumulate(engine, batches)
+    share = waiting / (time.perf_counter() - began)
+    reader.close()
+    return share
+
+
 def measure(bench: Bench, parameters: list[torch.nn.Parameter], repeats: int) -> None:
     for bench.step in range(2):  # fills the table
         bench.ours(bench.tabled)()
-    seconds: dict[str, list[float]] = {}
+    seconds: dict[str, list[tuple[float, float]]] = {}
     for bench.step in range(repeats + 1):
         batch, inputs = bench.prepared()
         contenders: dict[str, Callable[[], Any]] = {
@@ -174,28 +193,32 @@ def measure(bench: Bench, parameters: list[torch.nn.Parameter], repeats: int) ->
         for name, work in contenders.items():
             for parameter in parameters:
                 parameter.grad = None
-            began = time.perf_counter()
+            began = time.perf_counter(), time.process_time()
             work()
             if bench.step:  # the first round warms up
-                seconds.setdefault(name, []).append(time.perf_counter() - began)
-    median = {name: statistics.median(values) for name, values in seconds.items()}
+                spent = time.perf_counter() - began[0], time.process_time() - began[1]
+                seconds.setdefault(name, []).append(spent)
+    for name, rounds in seconds.items():
+        clock, cpu = (1000 * statistics.median(each) for each in zip(*rounds, strict=True))
+        print(f"{name:16} {clock:8.1f} ms, {cpu:8.1f} ms of CPU")
 
-    def ratio(name: str, other: str) -> float:
-        """The median of the rounds' ratios."""
-        return statistics.median(x / y for x, y in zip(seconds[name], seconds[other], strict=True))
+    def tell(name: str, other: str, bound: float) -> None:
+        """The medians of the rounds' ratios."""
+        ratios = [
+            [x / y for x, y in zip(*each, strict=True)] for each in zip(seconds[name], seconds[other], strict=True)
+        ]
+        clock, cpu = map(statistics.median, zip(*ratios, strict=True))
+        print(f"{name + ' / ' + other:32} {clock:.3f}, {cpu:.3f} of CPU  (at most {bound:.2f})")
 
-    for name, value in median.items():
-        print(f"{name:16} {1000 * value:8.1f} ms")
-    print(f"our step / floor                  {ratio('ours', 'floor'):.3f}  (at most 1.05)")
-    print(f"with the table / without          {ratio('ours, table', 'ours'):.3f}  (at most 0.80)")
-    print(f"without it / four forwards        {ratio('ours', 'four forwards'):.3f}  (at most 1.02)")
-    print(f"without it / second copy          {ratio('ours', 'second copy'):.3f}  (at most 1.02)")
-    print(f"with it / four forwards           {ratio('ours, table', 'four forwards'):.3f}  (at most 0.85)")
-    print(f"with it / second copy             {ratio('ours, table', 'second copy'):.3f}  (at most 0.85)")
+    tell("ours", "floor", 1.05)
+    tell("ours, table", "ours", 0.80)
+    for other in ("four forwards", "second copy"):
+        tell("ours", other, 1.02)
+        tell("ours, table", other, 0.85)
     copied = sum(p.nbytes for p in bench.second.parameters())
     print(f"memory of the second copy         {copied / 2**20:.1f} MiB")
-    share = median["reading a batch"] / median["ours"]
-    print(f"reading a batch / step            {share:.3f}  (read ahead: what a step waits for is under 0.02 of it)")
+    for name, engine in (("ours", bench.plain), ("ours, table", bench.tabled)):
+        print(f"waiting for batches, {name:12} {waited(bench, engine, repeats):.4f}  (under 0.02 of the steps)")
     one = kept_for_backward(bench.ours(bench.plain))
     twice = Engine(**{**vars(bench.plain), "settings": bench.settings.model_copy(update={"two_pass": True})})
     two = kept_for_backward(bench.ours(twice))

@@ -30,7 +30,6 @@ from densedpo.store.schema import Label, Pair, content_id, recipe_id
 from densedpo.store.tables import values_of
 from densedpo.training import TrainSettings
 from densedpo.training.data import load_batch, load_dataset, slots_of
-from densedpo.training.prompts import unencoded
 
 SEGMENTS = 4
 UNENCODED = (0, 7)
@@ -47,30 +46,32 @@ def make(root: Path, count: int) -> None:
     latents = project.adopt(file, "latents")
     prompts = project.cache_folder("prompts") / model.model_hash
     prompts.mkdir()
-    for numbers in batched(range(count), 5000):
+    pair = values_of(
+        Pair(
+            id="", recipe={}, clip=None, prompt="", mode="guided", split="train", frames=shape.frames, fps=shape.fps,
+            width=shape.width, height=shape.height, eta=0.7, model_hash=model.model_hash, vae_hash=model.vae_hash,
+            media_a="", media_b="", latents=latents, distance=1.0, near_identical=False,
+        )
+    )  # fmt: skip
+    label = values_of(
+        Label.make(
+            pair="", segment=0, segment_seconds=1.0, choice="tie", seen="s", annotator_kind="human",
+            annotator="someone",
+        )
+    )  # fmt: skip
+    for numbers in batched(range(count), 20_000):
         pairs, labels = [], []
         for number in numbers:
-            recipe = {"benchmark": number}
-            row = Pair(
-                id=recipe_id(recipe), recipe=recipe, clip=None, prompt=f"a red circle moves, number {number}",
-                mode="guided", split="train", frames=shape.frames, fps=shape.fps, width=shape.width,
-                height=shape.height, eta=0.7, model_hash=model.model_hash, vae_hash=model.vae_hash,
-                media_a=f"{2 * number:064x}", media_b=f"{2 * number + 1:064x}", latents=latents, distance=1.0,
-                near_identical=False,
-            )  # fmt: skip
-            pairs.append(values_of(row))
+            recipe, prompt = {"benchmark": number}, f"a red circle moves, number {number}"
+            id, media = recipe_id(recipe), {"media_a": f"{2 * number:064x}", "media_b": f"{2 * number + 1:064x}"}
+            pairs.append(pair | media | {"id": id, "recipe": recipe, "prompt": prompt})
             if number not in UNENCODED:
-                os.close(os.open(prompts / f"{content_id(row.prompt, str(model.dtype))}.safetensors", os.O_CREAT))
-            labels += [
-                values_of(
-                    Label.make(
-                        pair=row.id, segment=s, segment_seconds=1.0, choice=("a", "b", "tie")[(number + s) % 3],
-                        seen="s", annotator_kind="human", annotator="someone",
-                    )
-                )
-                for s in range(SEGMENTS)
-            ]  # fmt: skip
+                os.close(os.open(prompts / f"{content_id(prompt, str(model.dtype))}.safetensors", os.O_CREAT))
+            for s in range(SEGMENTS):
+                told = {"segment": s, "choice": ("a", "b", "tie")[(number + s) % 3]}
+                labels.append(label | told | {"id": content_id(id, s), "pair": id})
         with project._engine.begin() as connection:
+            connection.exec_driver_sql("PRAGMA cache_size=-500000")  # KiB
             connection.execute(sa.insert(tables.pair), pairs)
             connection.execute(sa.insert(tables.label), labels)
 
@@ -90,11 +91,10 @@ def measure(root: Path) -> None:
     began, worked = time.perf_counter(), time.process_time()
     settings = TrainSettings()
     dataset = load_dataset(project, model, settings)
-    missing = unencoded(project, model, dataset)
     load_batch(slots_of(dataset, 0, settings))
     seconds, worked = time.perf_counter() - began, time.process_time() - worked
     grown = peak() - before
-    assert len(missing) == len(UNENCODED), missing
+    assert len(dataset.unencoded) == len(UNENCODED), dataset.unencoded
     print(
         f"{len(dataset):9,} pairs: {seconds:6.1f} s to the first batch ({worked:.1f} s of CPU; at most "
         f"{BOUNDS['seconds']:.0f}), {grown:6.0f} MiB more (at most {BOUNDS['MiB']:.0f})",

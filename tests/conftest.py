@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 Report = TypeVar("Report", pytest.TestReport, pytest.CollectReport)
 
 os.environ["HF_HUB_OFFLINE"] = "1"
+# Tiny tensors gain nothing from a second thread, and on a busy machine the threads of one wait for each other: there a
+# forward of the tiny models took forty times as long with two.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 pytest_plugins = ["pytester"]
 
@@ -57,11 +60,12 @@ def random_wan_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def browser() -> Generator["Browser", None, None]:
     """A real Chromium; without one the test is skipped, and in CI, as every skipped test, failed."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
     if CHROMIUM is None:
         pytest.skip("Chromium is missing: install the package `chromium` to run the browser tests")
     with sync_playwright() as playwright:
+        expect.set_options(timeout=60_000)  # a busy machine may be slow, but not wrong
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=QUIET)
         yield browser
         browser.close()

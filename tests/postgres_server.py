@@ -21,7 +21,7 @@ from densedpo.store import database
 
 DEBIAN = Path("/usr/lib/postgresql")  # whose packages keep the server's programs off the path
 MISSING = "PostgreSQL is missing: install the package `postgresql` to run these tests on it"
-STARTING_SECONDS = 60
+STARTING_SECONDS = 180
 
 
 @dataclass(frozen=True)

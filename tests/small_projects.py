@@ -80,7 +80,8 @@ def plant_pair(project: Project, number: int, mode: str = "guided", latents: boo
     digest = None
     if latents:
         file = project.cache_folder("planting") / "pair.safetensors"
-        members = {side: noise(LATENT_SHAPE, "planted", number, mode, side) for side in ("a", "b")}
+        size = (changes.get("frames", 9), changes.get("height", 48), changes.get("width", 48))
+        members = {side: noise(model.latent_shape(*size), "planted", number, mode, side) for side in ("a", "b")}
         save_tensors(file, members)
         digest = project.adopt(file, "latents")
     values: dict[str, Any] = {

@@ -2,9 +2,6 @@
 
 import json
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +9,9 @@ import pytest
 
 from densedpo.demo import Size, run_demo
 from densedpo.training import TrainSettings
+from forked import Forked, any_of
 
 SMALL = Size(clips=12, train=TrainSettings(steps=6, batch=4, save_every=2), prompts=4, seeds_per_prompt=1)
-PROGRAM = """
-import sys
-from pathlib import Path
-from densedpo.demo import Size, run_demo
-from densedpo.training import TrainSettings
-size = Size(clips=12, train=TrainSettings(steps=6, batch=4, save_every=2), prompts=4, seeds_per_prompt=1)
-run_demo(Path(sys.argv[1]), size, print)
-"""
 
 
 def figures(out: Path) -> dict[str, Any]:
@@ -61,20 +51,20 @@ def test_summary_holds_what_is_promised(whole: Path) -> None:
 def test_killed_three_times_it_ends_with_the_same_figures(whole: Path, tmp_path: Path) -> None:
     out = tmp_path / "demo"
     runs = out / "project" / "runs"
-    moments = [
-        lambda: any((out / "project" / "latents").glob("*/*.safetensors")),  # while pairs are made
-        lambda: any((runs / "dense" / "checkpoints").glob("step-*/state.pt")),  # while training
-        lambda: any((runs / "evaluation" / "clips" / "base").glob("*.mp4")),  # while evaluating
-    ]
-    for reached in moments:
-        process = subprocess.Popen([sys.executable, "-c", PROGRAM, str(out)], stdout=subprocess.DEVNULL)
-        while not reached():
-            assert process.poll() is None, "the demo ended before it could be killed"
-            time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-    subprocess.run([sys.executable, "-c", PROGRAM, str(out)], check=True, stdout=subprocess.DEVNULL)
+    for folder, pattern in (
+        (out / "project" / "latents", "*/*.safetensors"),  # while pairs are made
+        (runs / "dense" / "checkpoints", "step-*/state.pt"),  # while training
+        (runs / "evaluation" / "clips" / "base", "*.mp4"),  # while evaluating
+    ):
+        assert not any_of(folder, pattern)
+        assert demo_in_a_process(out, deadly=(any_of, (folder, pattern))) == -signal.SIGKILL
+    assert demo_in_a_process(out) == 0
     assert figures(out) == figures(whole)
+
+
+def demo_in_a_process(out: Path, **how: Any) -> int:
+    process = Forked(run_demo, out, SMALL, print, said=out.with_suffix(".said"), **how)
+    return process.wait()
 
 
 def test_run_again_it_changes_nothing(whole: Path) -> None:

@@ -52,6 +52,24 @@ def test_what_a_judge_said_and_cost_by_hand(tmp_path: Path) -> None:
     assert numbers(project, annotators=("ann",))["judges"] == []
 
 
+def test_flips_and_repeats_by_hand(tmp_path: Path) -> None:
+    project = new_project(tmp_path / "project", 1, videos=False)
+    give(project, "judge", "ttta", kind="vlm")
+    both = [
+        (0, "ab", 0, "a"),
+        (0, "ba", 0, "b"),
+        (1, "ab", 0, "a"),
+        (1, "ba", 0, "a"),
+        (2, "ab", 0, "t"),
+        (2, "ba", 0, "t"),
+    ]
+    answer(project, "judge", [*both, (0, "ab", 1, "a"), (1, "ab", 1, "b"), (2, "ba", 1, "t"), (3, "ab", 0, "a")])
+    (judge,) = numbers(project)["judges"]
+    # Of three segments that were asked in both orders one got two answers; of three second votes one is another.
+    assert (judge["flips"]["value"], judge["flips"]["n"]) == (pytest.approx(1 / 3, abs=1e-6), 3)
+    assert (judge["repeats"]["value"], judge["repeats"]["n"]) == (pytest.approx(2 / 3, abs=1e-6), 3)
+
+
 def test_which_labels_make_the_consensus_by_hand(tmp_path: Path) -> None:
     project = new_project(tmp_path / "project", 1, videos=False)
     give(project, "ann", "abab")

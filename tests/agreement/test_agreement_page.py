@@ -296,3 +296,21 @@ def test_the_page_works_from_a_file_in_a_browser(labelled: Project, browser: "Br
         found = Axe().run(page)
         assert found.violations_count == 0, found.generate_report()
     page.close()
+
+
+def test_a_segment_is_played_again_at_its_end(labelled: Project, browser: "Browser") -> None:
+    """Without `timeupdate`, which comes up to a quarter of a second late: next to a segment of one second, a lot."""
+    report = write_agreement(labelled, QUICK)
+    page = browser.new_page()
+    page.add_init_script("""
+        window.addEventListener("timeupdate", (event) => event.stopImmediatePropagation(), true);
+        window.returns = [];
+        window.addEventListener("seeked", (event) => returns.push(event.target.currentTime), true);
+    """)
+    page.goto(report.page.as_uri())
+    button = page.locator(".cards figure").first.locator("button[data-start]").nth(1)
+    start, end = (float(button.get_attribute(name) or "nan") for name in ("data-start", "data-end"))
+    button.click()
+    page.wait_for_function("() => returns.length >= 3")  # the first is the click's own
+    assert all(start <= time < end for time in page.evaluate("returns"))
+    page.close()

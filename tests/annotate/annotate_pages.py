@@ -6,12 +6,10 @@ SHAPE = {"frames": 41, "fps": 8.0}  # five segments
 QUICK = {"frames": 49, "fps": 24.0, "segment_seconds": 0.5}  # four segments
 PIXEL = "([id, x, y]) => [...document.querySelector(id).getContext('2d').getImageData(x, y, 1, 1).data].slice(0, 3)"
 
-expect.set_options(timeout=30_000)  # a loaded machine may be slow, but not wrong
-
 
 def ready(page: Page) -> None:
     """Wait for the first frame."""
-    expect(page.locator("#frame")).not_to_be_empty(timeout=60_000)
+    expect(page.locator("#frame")).not_to_be_empty()
 
 
 def press(page: Page, *keys: str) -> int:

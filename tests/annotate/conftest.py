@@ -21,6 +21,7 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
 
     def open_page(url: str, **options: Any) -> Page:
         page = browser.new_page(viewport={"width": 1280, "height": 720}, **options)
+        page.set_default_timeout(60_000)
         host = urlsplit(url).netloc
         opened.append(page)
         page.on("console", lambda said: trouble.append(said.text) if said.type in ("error", "warning") else None)

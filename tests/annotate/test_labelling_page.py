@@ -34,8 +34,9 @@ def painted_frames(page: Page, count: int) -> list[list[int]]:
         press(page, *rounds[turn % len(rounds)])
         goal = min(count, seen + 12)
         turn += 1
-        with contextlib.suppress(AssertionError):  # it is paused now and then
-            until(lambda goal=goal: page.evaluate("() => window.painted.length") >= goal, 1.5)
+        patience = 1.5 if page.inner_text("#play") == "Pause" else 0.3  # paused, it paints what it steps to
+        with contextlib.suppress(AssertionError):
+            until(lambda goal=goal: page.evaluate("() => window.painted.length") >= goal, patience)
         seen = page.evaluate("() => window.painted.length")
     rows: list[list[int]] = page.evaluate("() => window.painted")
     return rows

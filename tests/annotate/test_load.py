@@ -12,7 +12,8 @@ from densedpo.store.project import Project
 from densedpo.store.schema import Label
 from postgres_server import postgres  # noqa: F401 (a fixture)
 
-PEOPLE, SECONDS, INTERVAL = 20, 4.0, 1.0
+PEOPLE, INTERVAL = 20, 0.5
+LONG = 600.0  # seconds: nobody stops before the server does
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -22,16 +23,16 @@ def project(request: pytest.FixtureRequest, tmp_path: Path) -> Project:
     return make_project(tmp_path / "project", pairs=60, **settings)
 
 
-async def work(project: Project, tokens: list[str], log: Log, kill: bool) -> list[str]:
-    """Everybody labels for a while; with `kill` the server dies half-way. Their logins."""
+async def work(project: Project, tokens: list[str], log: Log) -> list[str]:
+    """Everybody labels until the server dies under them, after as many answers as they are. Their logins."""
     with serving(project) as (address, server):
         everybody = Annotators(address)
         await everybody.join(tokens)
         await everybody.begin()
-        working = asyncio.create_task(everybody.label(SECONDS, INTERVAL, log))
-        if kill:
-            await asyncio.sleep(SECONDS / 2)
-            server.kill()
+        working = asyncio.create_task(everybody.label(LONG, INTERVAL, log))
+        while len(log.acknowledged) < PEOPLE and not working.done():
+            await asyncio.sleep(0.01)
+        server.kill()
         await working
         await everybody.close()
     return everybody.cookies
@@ -42,13 +43,13 @@ async def go_on(project: Project, cookies: list[str], log: Log) -> None:
     with serving(project) as (address, _):
         everybody = Annotators(address, cookies)
         await everybody.begin()
-        await everybody.label(1.5, INTERVAL, log)
+        await everybody.label(INTERVAL, INTERVAL, log)  # an answer each
         await everybody.close()
 
 
 def test_a_server_killed_under_load_has_all_that_it_acknowledged(project: Project) -> None:
     log = Log()
-    cookies = asyncio.run(work(project, invite(project, PEOPLE), log, kill=True))
+    cookies = asyncio.run(work(project, invite(project, PEOPLE), log))
     before = account(project.root, log)
     assert before.right and before.acknowledged >= PEOPLE
     assert before.unacknowledged <= log.unanswered <= PEOPLE  # stored, but the answer was cut off

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from densedpo import cli
+from densedpo.config import dump_settings
 from densedpo.errors import UserError
 from densedpo.evaluation import EvaluateSettings
 from densedpo.evaluation.folders import find_references, match_by_name, match_to_prompts
@@ -243,6 +245,47 @@ def test_several_processes_find_the_same_as_one(project: Project, tmp_path: Path
     broken = asked.model_copy(update={"name": "broken", "workers": 2})
     with pytest.raises(UserError, match=r"clips/fast/0003-0\.mp4: is text, not a video"):
         evaluate(project, broken)
+
+
+KILLED_AT_THE_THIRD_SHOT = """
+import os, signal, sys
+from pathlib import Path
+from densedpo.config import read_yaml
+from densedpo.evaluation import EvaluateSettings, record
+from densedpo.evaluation.run import evaluate
+from densedpo.store.project import Project
+
+record.SECONDS, add, shots = -1, record.Record.add, []
+
+def add_or_die(self, contestant, shot, *said):
+    if shot not in shots:
+        shots.append(shot)
+    if len(shots) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    add(self, contestant, shot, *said)
+
+record.Record.add = add_or_die
+evaluate(Project.open(Path(sys.argv[1])), EvaluateSettings(**read_yaml(Path(sys.argv[2]))))
+"""
+
+
+def test_a_kill_while_processes_score_changes_nothing(project: Project, tmp_path: Path) -> None:
+    """Killed at once, with two shots written; the same command then scores the rest, to the same bytes."""
+    names = [f"{number:04d}-0.mp4" for number in range(5)]
+    slow, fast = put(tmp_path / "slow", 0.5, names), put(tmp_path / "fast", 2.0, names)
+    asked = EvaluateSettings(videos=(f"slow={slow}", f"fast={fast}"), name="killed", workers=2)
+    (tmp_path / "asked.yaml").write_text(dump_settings(asked))
+    command = [sys.executable, "-c", KILLED_AT_THE_THIRD_SHOT, str(project.root), str(tmp_path / "asked.yaml")]
+    # Its processes hold the pipes: that this returns says that they have ended, too.
+    killed = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    scores = project.root / "runs" / "killed" / "scores.jsonl"
+    assert len(scores.read_text().splitlines()) == 4
+    rest = evaluate(project, asked)
+    whole = evaluate(project, asked.model_copy(update={"name": "whole"}))
+    assert (rest.scored, whole.scored) == (6, 10)
+    for file in ("scores.jsonl", "results.json"):
+        assert (rest.folder / file).read_bytes() == (whole.folder / file).read_bytes(), file
 
 
 def test_a_process_that_dies_is_told_and_leaves_no_other(project: Project, tmp_path: Path) -> None:

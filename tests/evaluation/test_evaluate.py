@@ -19,6 +19,7 @@ from densedpo.evaluation.run import evaluate
 from densedpo.evaluation.sampling import Shot, Studio
 from densedpo.metrics import Footage, Tools, find_metrics
 from densedpo.models import load_model
+from densedpo.models.settings import LoadSettings
 from densedpo.store.project import Project
 from densedpo.tinyworld.oracle import score_clip
 from densedpo.video.io import read_video
@@ -255,6 +256,23 @@ def test_another_question_under_the_same_name_is_refused(
     with pytest.raises(UserError, match="made with other settings: the prompts; give"):
         evaluate(project, settings)
     assert files(folder) == before
+
+
+def test_another_precision_or_attention_under_the_same_name_is_refused(
+    project: Project, settings: EvaluateSettings
+) -> None:
+    settings = settings.model_copy(update={"runs": ()})
+    folder = evaluate(project, settings, LoadSettings(device="cpu")).folder
+    told = json.loads((folder / "run.json").read_text())
+    assert (told["loading"]["dtype"], told["loading"]["attention"]) == ("float32", None)
+    assert evaluate(project, settings, LoadSettings(dtype="float32")).sampled == 0  # what auto was
+    with pytest.raises(UserError, match=r"other settings: dtype \(float32 there, bfloat16 asked\); give"):
+        evaluate(project, settings, LoadSettings(dtype="bfloat16"))
+    with pytest.raises(UserError, match=r"other settings: attention \(None there, native asked\); give"):
+        evaluate(project, settings, LoadSettings(attention="native"))
+    del told["loading"]  # as earlier versions wrote it
+    (folder / "run.json").write_text(json.dumps(told))
+    assert evaluate(project, settings, LoadSettings(dtype="bfloat16")).sampled == 0
 
 
 def test_the_model_s_own_settings_may_be_spelled_out(project: Project, settings: EvaluateSettings) -> None:

@@ -11,6 +11,7 @@ from densedpo.errors import UserError
 from densedpo.evaluation import EvaluateSettings
 from densedpo.evaluation.remake import remake
 from densedpo.evaluation.run import evaluate
+from densedpo.models.settings import LoadSettings
 from densedpo.store.project import Project
 
 
@@ -53,6 +54,16 @@ def test_a_clip_is_made_again_bit_for_bit(
     (folder / "run.json").write_text(json.dumps(facts | {"model_hash": "another"}))
     with pytest.raises(UserError, match="the model's model_hash changed"):
         remake(project, "both", "base/0000-0", tmp_path / "new.mp4")
+
+
+def test_a_clip_is_made_again_in_the_precision_that_it_was_made_in(
+    project: Project, settings: EvaluateSettings, tmp_path: Path
+) -> None:
+    asked = settings.model_copy(update={"runs": ()})
+    plain = evaluate(project, asked).folder / "clips/base/0000-0.mp4"
+    half = evaluate(project, asked.model_copy(update={"name": "half"}), LoadSettings(dtype="bfloat16")).folder
+    assert (half / "clips/base/0000-0.mp4").read_bytes() != plain.read_bytes()
+    assert remake(project, "half", "base/0000-0", tmp_path / "new.mp4").largest == 0
 
 
 def test_the_command(

@@ -56,3 +56,16 @@ def test_report_shows_the_newest_runs_unless_told_otherwise(tmp_path: Path, caps
     found = json.loads(told(capsys)[-1])
     assert found == {"page": str(tmp_path / "page" / "index.html"), "train_run": "a", "evaluation": "z"}
     assert (tmp_path / "page" / "index.html").exists()
+
+
+def test_a_sweep_is_only_shown_where_there_is_no_other_evaluation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    project = Project.create(tmp_path / "project", ProjectSettings())
+    runs = [("sweep", {"kind": "evaluation", "sweep": "dense"}), ("compared", {"kind": "evaluation"})]
+    for name, facts in runs:
+        file = project.run_folder(name) / "run.json"
+        file.write_text(json.dumps(facts))
+        os.utime(file, (9, 9) if name == "sweep" else (1, 1))
+        assert cli.run(["report", str(project.root)]) == 0
+        assert told(capsys)[0].endswith(f"evaluation {name}")

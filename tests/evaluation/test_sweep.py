@@ -93,6 +93,29 @@ def test_scale_1_is_the_plain_evaluation_and_scale_0_the_base_bit_for_bit(projec
     assert after["motion_kept"]["step-000004-x1"] == before["motion_kept"]["dense"]
 
 
+def test_sampler_and_loading_are_those_of_an_evaluation(project: Project, asked: SweepSettings) -> None:
+    """By the commands, flag by flag the same; and both change what is drawn."""
+    flags = ["--prompts", str(asked.prompts), "--steps", "2", "--sampler", "unipc", "--dtype", "bfloat16"]
+    flags += ["--guidance", "2", "--seeds-per-prompt", "1"]
+    sweeping = ["--drift-prompts", str(asked.drift_prompts), "--scales", "1", "--checkpoints", "4"]
+    root = str(project.root)
+    assert cli.run(["sweep", root, "--run", "dense", "--name", "half", *sweeping, *flags]) == 0
+    assert cli.run(["evaluate", root, "--runs", "dense", "--name", "half-plain", *flags]) == 0
+    swept, plain = project.root / "runs" / "half", project.root / "runs" / "half-plain"
+    assert clips(swept, "step-000004-x1") == clips(plain, "dense")
+    assert clips(swept, "base") == clips(plain, "base")
+    facts = [json.loads((folder / "run.json").read_text()) for folder in (swept, plain)]
+    assert facts[0]["loading"] == facts[1]["loading"]
+    assert facts[0]["loading"]["dtype"] == "bfloat16"
+    again = asked.model_copy(
+        update={"name": "half", "scales": (1.0,), "seeds_per_prompt": 1, "guidance": 2.0, "batch": 16}
+    )
+    with pytest.raises(
+        UserError, match=r"sampler \(unipc there, euler asked\), dtype \(bfloat16 there, float32 asked\)"
+    ):
+        sweep(project, again)
+
+
 def test_a_scale_multiplies_alpha_as_in_diffusers(project: Project, swept: Path, tmp_path: Path) -> None:
     """Against an adapter whose B was multiplied by hand, loaded the plain way."""
     from safetensors import safe_open

@@ -150,7 +150,7 @@ def test_another_shape_is_refused_without_cropping(project: Project, folder: Pat
     report = take(project, folder, crop="none")
     assert report.added == 1
     assert report.rejected == [
-        ("wide.mp4", "is 64x48, another shape than the project's 48x48; use crop=center or cut it to shape first")
+        ("wide.mp4", "is 64x48, another shape than its clips' 48x48; use crop=center or cut it to shape first")
     ]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from densedpo.errors import UserError
-from densedpo.judges.scorers import Shown, find_scorer, find_scorers
+from densedpo.judges.scorers import DeclinedError, Shown, find_scorer, find_scorers
 from densedpo.tinyworld.world import FPS, Attributes, render, sample_scene
 from densedpo.video.io import Frames, write_video
 
@@ -36,7 +36,7 @@ def sliding(frames: int = 8, step: int = 2) -> Frames:
 
 
 def test_the_scorers_are_those_we_know() -> None:
-    assert sorted(SCORERS) == ["blockiness", "flicker", "freeze", "sharpness", "warping_error"]
+    assert sorted(SCORERS) == ["blockiness", "brisque", "flicker", "freeze", "sharpness", "warping_error"]
 
 
 @EVERY
@@ -53,6 +53,11 @@ def test_every_score_is_in_its_range_and_the_same_again(name: str) -> None:
     scorer = SCORERS[name]
     flat = np.zeros((4, 16, 16, 3), np.uint8)
     checkers = np.tile(np.indices((16, 16)).sum(0)[..., None] % 2 * 255, (4, 1, 1, 3)).astype(np.uint8)
+    if name == "brisque":  # what has no texture has no statistics either
+        for frames in (flat, checkers):
+            with pytest.raises(DeclinedError):
+                scorer.score_frames(frames, 8.0)
+        flat = checkers = noise((2, 16, 16, 3))
     for frames in (CLIP, flat, checkers, noise((4, 24, 20, 3))):
         before = frames.copy()
         score = scorer.score_frames(frames, 8.0)
@@ -145,7 +150,7 @@ def test_what_is_said_about_stillness_is_true(name: str) -> None:
 
 
 def test_clear_errors(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="there is no scorer beauty; choose blockiness, flicker"):
+    with pytest.raises(UserError, match="there is no scorer beauty; choose blockiness, brisque, flicker"):
         find_scorer("beauty")
     with pytest.raises(UserError, match="flicker needs at least 2 frames, but a segment has 1"):
         SCORERS["flicker"].score_frames(CLIP[:1], 8)

@@ -108,6 +108,14 @@ def test_a_question_is_known_by_all_that_decides_its_answer() -> None:
     assert len({one.id, *(other.id for other in others)}) == len(others) + 1
 
 
+def test_another_instruction_is_another_judge_and_another_question(monkeypatch: pytest.MonkeyPatch) -> None:
+    judge, version, asked = JUDGE.judge_version, JUDGE.version, question().id
+    monkeypatch.setattr("densedpo.judges.vlm.settings.TEMPLATE_VERSION", "2-00000000")
+    assert JUDGE.judge_version != judge and JUDGE.version != version
+    monkeypatch.setattr(instruction, "TEMPLATE_VERSION", "2-00000000")
+    assert question().id != asked
+
+
 def test_extra_fields_reach_the_server() -> None:
     body = question(
         JUDGE.model_copy(update={"extra": {"reasoning_effort": "low"}, "max_tokens_name": "max_tokens"})

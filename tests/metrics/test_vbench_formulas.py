@@ -74,6 +74,14 @@ def test_top_magnitude() -> None:
     assert formulas.top_magnitude(still) == 5
 
 
+@pytest.mark.parametrize("high", [[16, 32, 48], [1, 17, 33], [*range(0, 4096, 16)], [*range(5, 1000, 3)], []])
+def test_top_magnitude_wherever_the_fast_pixels_are(high: list[int]) -> None:
+    """Only among those that are looked at first, only beside them, or nowhere."""
+    flow = np.zeros((64, 64, 2), np.float32)
+    flow.reshape(-1, 2)[high] = np.arange(1, len(high) + 1, dtype=np.float32)[:, None]
+    assert formulas.top_magnitude(flow) == pytest.approx(read_magnitude(flow), rel=1e-6)
+
+
 @given(
     magnitudes=st.lists(st.floats(0, 30), min_size=2, max_size=60),
     short_side=st.sampled_from([48, 256, 480, 720]),

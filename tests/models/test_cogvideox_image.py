@@ -7,7 +7,7 @@ import pytest
 import torch
 from diffusers import CogVideoXImageToVideoPipeline
 from diffusers.pipelines.cogvideo import pipeline_cogvideox_image2video as official
-from family_checks import relative_error
+from family_checks import relative_error, trained_adapter
 from PIL import Image
 from tiny_cogvideox import CHANNELS, PROMPTS
 from tiny_cogvideox_image import KINDS, random_cogvideox_image
@@ -17,7 +17,7 @@ from densedpo.diffusion.protocol import Conditioning
 from densedpo.diffusion.sampler import sample
 from densedpo.diffusion.seeds import noise
 from densedpo.errors import UserError
-from densedpo.models import load_model
+from densedpo.models import load_model, lora
 from densedpo.models.cogvideox_image import CogVideoXImageModel
 
 
@@ -44,16 +44,18 @@ def starts(model: CogVideoXImageModel) -> Tensor:
     return torch.stack([noise(model.latent_shape(9, 32, 48), "start", i) for i in range(2)])
 
 
-@pytest.mark.parametrize("guidance", [3.0, 1.0])
-def test_samples_equal_those_of_the_diffusers_pipeline(
-    model: CogVideoXImageModel, folder: Path, guidance: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The pipeline draws from the image's posterior; here it takes the mean, as ours does."""
+@pytest.fixture
+def pipeline(folder: Path, monkeypatch: pytest.MonkeyPatch) -> CogVideoXImageToVideoPipeline:
+    """diffusers' own, that draws from the image's posterior; here it takes the mean, as ours does."""
     means = official.retrieve_latents
     monkeypatch.setattr(official, "retrieve_latents", lambda encoded, _: means(encoded, sample_mode="argmax"))
     pipeline = CogVideoXImageToVideoPipeline.from_pretrained(folder, local_files_only=True)
     pipeline.set_progress_bar_config(disable=True)
-    expected = [
+    return pipeline
+
+
+def theirs(pipeline: CogVideoXImageToVideoPipeline, starts: Tensor, guidance: float) -> Tensor:
+    made = [
         pipeline(
             image=Image.fromarray(image),
             prompt=prompt,
@@ -66,11 +68,41 @@ def test_samples_equal_those_of_the_diffusers_pipeline(
             max_sequence_length=16,
             output_type="latent",
         ).frames.transpose(1, 2)
-        for image, prompt, start in zip(IMAGES, PROMPTS, starts(model), strict=True)
+        for image, prompt, start in zip(IMAGES, PROMPTS, starts, strict=True)
     ]
-    ours = sample(model, starts(model), [model.sigmas(5)] * 2, told(model, PROMPTS), told(model, ["", ""]), guidance)
-    assert relative_error(ours, torch.cat(expected)) <= 1e-5
+    return torch.cat(made)
+
+
+def ours(model: CogVideoXImageModel, guidance: float) -> Tensor:
+    return sample(model, starts(model), [model.sigmas(5)] * 2, told(model, PROMPTS), told(model, ["", ""]), guidance)
+
+
+@pytest.mark.parametrize("guidance", [3.0, 1.0])
+def test_samples_equal_those_of_the_diffusers_pipeline(
+    model: CogVideoXImageModel, pipeline: CogVideoXImageToVideoPipeline, guidance: float
+) -> None:
+    assert relative_error(ours(model, guidance), theirs(pipeline, starts(model), guidance)) <= 1e-5
     assert model.denoiser.config["in_channels"] == 2 * CHANNELS
+
+
+def test_an_adapter_samples_the_same_in_a_fresh_pipeline(
+    model: CogVideoXImageModel, pipeline: CogVideoXImageToVideoPipeline, tmp_path: Path
+) -> None:
+    with trained_adapter(model):
+        tuned = ours(model, 3.0)
+        lora.save_adapter(model.denoiser, tmp_path, {})
+    pipeline.load_lora_weights(tmp_path)
+    expected = theirs(pipeline, starts(model), 3.0)
+    assert relative_error(tuned, expected) <= 1e-5
+    assert relative_error(ours(model, 3.0), expected) > 0.01
+
+
+def test_a_batch_equals_its_members_alone(model: CogVideoXImageModel) -> None:
+    noisy, sigma, given = starts(model), torch.tensor([0.3, 0.9]), told(model, PROMPTS)
+    together = model.predict(noisy, sigma, given)
+    for row in range(2):
+        alone = model.predict(noisy[row : row + 1], sigma[row : row + 1], given.take([row]))
+        assert relative_error(together[row : row + 1], alone) <= 1e-5
 
 
 def test_the_image_is_at_the_first_latent_frame_alone(model: CogVideoXImageModel) -> None:

@@ -1,5 +1,6 @@
 """An evaluation draws with the sampler that the checkpoint names, as its makers mean it to be drawn with."""
 
+import dataclasses
 import functools
 import json
 from pathlib import Path
@@ -11,6 +12,7 @@ from model_folders import variant
 from tiny_cogvideox import random_cogvideox
 from tiny_wan22 import random_a14b
 
+from densedpo.config import dump_settings, load_settings
 from densedpo.diffusion.seeds import noise
 from densedpo.errors import UserError
 from densedpo.evaluation import EvaluateSettings
@@ -90,6 +92,35 @@ def test_the_model_is_loaded_as_asked(tmp_path: Path) -> None:
     found, _ = find_makers(project, EvaluateSettings(runs=()), loading=loading)
     model = found.studio.model
     assert (model.denoiser.expert, model.dtype, model.vae.use_tiling) == ("high", torch.bfloat16, True)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("asked", "scales"),
+    [({}, (4.0, 3.0)), ({"guidance": 5.0}, (5.0, None)), ({"guidance_2": 2.0}, (4.0, 2.0)),
+     ({"guidance": 5.0, "guidance_2": 0.0}, (5.0, 0.0))],
+)  # fmt: skip
+def test_what_is_recorded_of_two_experts_draws_the_same_again(
+    asked: dict[str, float], scales: tuple[float, float | None], tmp_path: Path
+) -> None:
+    """`evaluate --config runs/NAME/settings.yaml`, and a clip of it made again."""
+    two_scales = {"guidance": 4.0, "guidance_2": 3.0}
+    folder = variant(random_a14b(tmp_path / "wan"), tmp_path / "two-scales", "densedpo.json", **two_scales)
+    found, settings = makers(tmp_path / "project", folder, sampler="euler", **asked)
+    assert (found.studio.guidance, found.studio.guidance_2) == scales
+    (tmp_path / "settings.yaml").write_text(dump_settings(settings))
+    again = load_settings(EvaluateSettings, tmp_path / "settings.yaml", {})
+    second, repeated = find_makers(Project.open(tmp_path / "project"), again)
+    assert repeated == settings
+    assert (second.studio.guidance, second.studio.guidance_2) == scales
+    without = dataclasses.replace(found.studio, guidance_2=None)
+    drawn, expected = second.studio.latents(SHOTS), found.studio.latents(SHOTS)
+    assert torch.equal(drawn, expected)
+    assert torch.equal(drawn, without.latents(SHOTS)) is (scales[1] is None)  # the second scale is in use
+
+
+def test_a_second_scale_wants_a_second_expert(unipc: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--guidance-2 is for models with two experts; leave it out for wan"):
+        makers(tmp_path / "project", unipc, guidance_2=3.0)
 
 
 def test_a_sampler_that_the_model_does_not_have(unipc: Path, tmp_path: Path) -> None:

@@ -38,7 +38,8 @@ def test_a_clip_becomes_a_pair_and_the_pair_an_adapter(
     (pair,) = project.pairs()
     give_labels(project, pair, "a", "b", segment_seconds=shape.segment_seconds)
     settings = TrainSettings(steps=2, batch=1, rank=2, save_every=2)
-    assert load_dataset(project, model, settings).frames_SF.shape[1] == 2  # three latent frames, the first is given
+    (grid,) = load_dataset(project, model, settings).grids.values()
+    assert grid.shape[1] == 2  # three latent frames, the first is given
     run = train(project, model, settings, "tiny").run
     first = json.loads((run / "log.jsonl").read_text().splitlines()[0])
     assert first["loss"] == pytest.approx(math.log(2), rel=1e-5)  # policy equals reference before the first step

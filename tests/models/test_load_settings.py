@@ -230,6 +230,10 @@ def test_a_caption_that_the_model_will_not_read_to_its_end(random_wan_folder: Pa
     model = model_at(random_wan_folder)
     with pytest.warns(UserWarning, match=r"'a red circle.* has 31 tokens, of which this model reads the first 24"):
         model.encode_text(["a red circle moves left " * 6])
+    words = ["a", "red", "circle", "moves", "left"] * 5
+    model.encode_text([" ".join(words[:23])])  # with the end of the text 24 tokens, and any warning is an error here
+    with pytest.warns(UserWarning, match="has 25 tokens, of which this model reads the first 24"):
+        model.encode_text([" ".join(words[:24])])
 
 
 def test_the_command_lists_every_family(capsys: pytest.CaptureFixture[str]) -> None:
@@ -238,7 +242,7 @@ def test_the_command_lists_every_family(capsys: pytest.CaptureFixture[str]) -> N
     assert [family["name"] for family in listed] == [family.name for family in described_families()]
     wan = next(family for family in listed if family["name"] == "wan")
     assert wan["pipelines"] == ["WanPipeline"]
-    assert "2.2 T2V A14B (two experts)" in wan["sizes"]
+    assert "Wan 2.2 T2V A14B (two experts)" in wan["sizes"]
     assert (wan["frame_rule"], "tiny random weights" in wan["proven"]) == ("1 + 4k", True)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from family_checks import relative_error, trained_adapter
 from model_folders import variant
 from tiny_wan22 import BOUNDARY, random_a14b, random_ti2v
 from torch import Tensor
@@ -219,6 +220,21 @@ def test_ti2v_samples_as_in_the_diffusers_pipeline(ti2v: Path) -> None:
     start = torch.stack([noise(model.latent_shape(9, 64, 96), "start", i) for i in range(2)])
     expected = theirs(ti2v, start)
     assert (ours(model, start, 4.0) - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+def test_an_adapter_of_ti2v_samples_the_same_in_a_fresh_pipeline(ti2v: Path, tmp_path: Path) -> None:
+    model = model_at(ti2v)
+    start = torch.stack([noise(model.latent_shape(9, 64, 96), "start", i) for i in range(2)])
+    base = ours(model, start, 4.0)
+    with trained_adapter(model):
+        tuned = ours(model, start, 4.0)
+        lora.save_adapter(model.denoiser, tmp_path, {})
+    pipeline = pipeline_at(ti2v)
+    pipeline.load_lora_weights(tmp_path)
+    expected = theirs(ti2v, start)
+    pipeline.unload_lora_weights()
+    assert relative_error(tuned, expected) <= 1e-5
+    assert relative_error(base, expected) > 0.01
 
 
 def test_ti2v_takes_sides_of_32_and_has_48_channels(ti2v: Path) -> None:

@@ -32,7 +32,7 @@ def model(random_wan_folder: Path) -> WanModel:
 def generate(project: Project, model: WanModel, rows: slice, **settings: object) -> PairResult:
     """The pairs in `rows` of the plan, made in one batch."""
     asked = PairSettings(**settings)  # type: ignore[arg-type]
-    planned = plan(list(project.clips()), model, project.settings, asked)[rows]
+    planned = plan(list(project.clips()), model, project.settings.fps, asked)[rows]
     recipes = [recipe for _, recipe in planned]
     return generate_pairs(
         model,
@@ -54,7 +54,7 @@ def test_a_guided_pair_starts_from_the_clip_noised_to_eta_with_each_members_nois
     project: Project, motionless: WanModel
 ) -> None:
     result = generate(project, motionless, slice(0, 3))
-    for i, (clip, recipe) in enumerate(plan(list(project.clips()), motionless, project.settings, PairSettings())):
+    for i, (clip, recipe) in enumerate(plan(list(project.clips()), motionless, project.settings.fps, PairSettings())):
         frames, _ = read_video(project.media_path(clip.media))
         x, eta = motionless.encode(frames[None])[0], torch.tensor(recipe["eta"])
         for side, members in (("a", result.latents_a), ("b", result.latents_b)):
@@ -70,7 +70,7 @@ def _generator_of(seed: int) -> torch.Generator:
 
 def test_an_independent_pair_starts_from_noise_alone(project: Project, motionless: WanModel) -> None:
     result = generate(project, motionless, slice(0, 2), mode="independent")
-    planned = plan(list(project.clips()), motionless, project.settings, PairSettings(mode="independent"))
+    planned = plan(list(project.clips()), motionless, project.settings.fps, PairSettings(mode="independent"))
     expected = [noise(LATENT_SHAPE, recipe["seed_b"]) for _, recipe in planned[:2]]
     assert torch.equal(result.latents_b, torch.stack(expected))
 

@@ -10,11 +10,8 @@ from densedpo.errors import UserError
 from densedpo.models.wan import WanModel
 from densedpo.pairs import PairSettings
 from densedpo.pairs.recipe import plan, schedule
-from densedpo.store.project import ProjectSettings
 from densedpo.store.schema import Clip, recipe_id
 from small_projects import model_at, project_with_clips
-
-SHAPE = ProjectSettings(frames=9)
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +25,7 @@ def model(random_wan_folder: Path) -> WanModel:
 
 
 def recipes(clips: list[Clip], model: WanModel, **settings: Any) -> list[dict[str, Any]]:
-    return [recipe for _, recipe in plan(clips, model, SHAPE, PairSettings(**settings))]
+    return [recipe for _, recipe in plan(clips, model, 8.0, PairSettings(**settings))]
 
 
 def test_a_plan_is_a_function_of_settings_and_clips(clips: list[Clip], model: WanModel) -> None:
@@ -105,7 +102,7 @@ def test_a_guided_pair_starts_at_eta_and_an_independent_one_at_the_top(clips: li
 
 
 def test_without_clips_there_is_nothing_to_plan(model: WanModel) -> None:
-    with pytest.raises(UserError, match=r"there are no clips in the train split: run `densedpo ingest` first"):
+    with pytest.raises(UserError, match=r"there are no clips in the train split: run `densedpo ingest`, or name"):
         recipes([], model)
 
 

@@ -16,7 +16,7 @@ from densedpo.store.checks import validate
 from densedpo.store.project import Project
 from densedpo.store.schema import Pair
 from densedpo.video.io import read_video
-from small_projects import empty_project, model_at, project_with_clips
+from small_projects import model_at, project_with_clips
 
 SETTINGS = PairSettings(count=5, steps=2, batch=3)
 
@@ -145,14 +145,6 @@ def _made(project: Project, model: WanModel, near_identical: float) -> list[Pair
     pairs = list(project.pairs())
     assert report.near_identical == sum(pair.near_identical for pair in pairs)
     return pairs
-
-
-def test_a_project_of_a_size_that_the_model_cannot_take(
-    random_wan_folder: Path, tmp_path: Path, model: WanModel
-) -> None:
-    project = empty_project(tmp_path / "project", random_wan_folder, frames=10)
-    with pytest.raises(UserError, match="10 frames do not fit this model"):
-        make_pairs(project, model, SETTINGS)
 
 
 def test_only_one_process_makes_pairs(finished: Project, model: WanModel) -> None:

@@ -1,5 +1,6 @@
 """The results page in a real browser, from file://, as a team reads it."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,6 @@ def page(browser: Browser, index: Path, asked: list[str]) -> Iterator[Page]:
     """The open page, in which nothing plays by itself; afterwards nothing may have complained or left the folder."""
     page = browser.new_page(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
     page.set_default_timeout(60_000)
-    expect.set_options(timeout=60_000)
     trouble: list[str] = []
     page.on("console", lambda message: trouble.append(message.text) if message.type in ("error", "warning") else None)
     page.on("pageerror", lambda error: trouble.append(str(error)))
@@ -51,10 +51,13 @@ def opened(page: Page, prompt: str) -> None:
     page.wait_for_function(SHOWN)
 
 
-def shown_frames(page: Page) -> list[int]:
+def all_three_show(page: Page, frame: int) -> None:
+    """Wait for it: a busy machine may paint a sought frame later than the browser says."""
     page.wait_for_function(SHOWN)
-    page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    return [frame_of(video.screenshot()) for video in page.locator("#viewer video").all()]
+    end = time.monotonic() + 60
+    while (shown := [frame_of(video.screenshot()) for video in page.locator("#viewer video").all()]) != [frame] * 3:
+        assert time.monotonic() < end, shown
+        page.wait_for_timeout(50)
 
 
 def column(page: Page, rows: str = "#rows") -> list[str]:
@@ -72,32 +75,32 @@ def test_nothing_loads_before_a_prompt_is_opened_and_then_only_its_clips(page: P
 def test_clips_step_together_frame_by_frame(page: Page) -> None:
     opened(page, "a red circle")
     expect(page.locator("#reel-frame")).to_have_text(f"frame 1 of {FRAMES}")
-    assert shown_frames(page) == [0, 0, 0]
+    all_three_show(page, 0)
     for key in "..,.":
         page.keyboard.press(key)
     expect(page.locator("#reel-frame")).to_have_text(f"frame 3 of {FRAMES}")
-    assert shown_frames(page) == [2, 2, 2]
+    all_three_show(page, 2)
     page.locator("#reel-position").fill("40")
-    assert shown_frames(page) == [40, 40, 40]
+    all_three_show(page, 40)
     page.locator("#reel-position").fill("0")
     page.click("#reel-back")
-    assert shown_frames(page) == [FRAMES - 1] * 3
+    all_three_show(page, FRAMES - 1)
 
 
 def test_clips_play_in_step_and_come_together_again_when_one_falls_behind(page: Page) -> None:
     opened(page, "a red circle")
     page.click("#reel-play")
-    page.wait_for_function(f"() => Math.min(...({TIMES})()) > 0.5")
     spread = f"() => {{ const times = ({TIMES})(); return Math.max(...times) - Math.min(...times); }}"
-    assert page.evaluate(spread) < 1 / 8  # a frame
+    page.wait_for_function(f"() => Math.min(...({TIMES})()) > 0.5 && ({spread})() < 1 / 8")  # less than a frame
     page.evaluate("() => { document.querySelectorAll('#viewer video')[1].currentTime -= 0.3; }")
     behind = page.evaluate(TIMES)
-    page.wait_for_function(f"() => ({spread})() < 0.5 / 8 && Math.min(...({TIMES})()) < 7.5", timeout=30_000)
+    page.wait_for_function(f"() => ({spread})() < 0.5 / 8 && Math.min(...({TIMES})()) < 7.5")
     assert min(page.evaluate(TIMES)) > behind[0] - 0.3  # by hurrying, not by beginning anew
     page.keyboard.press("Space")
     expect(page.locator("#reel-play")).to_have_text("Play")
-    frames = shown_frames(page)
-    assert len(set(frames)) == 1 and frames[0] > 3
+    frame = int(page.inner_text("#reel-frame").split()[1]) - 1
+    assert frame > 3
+    all_three_show(page, frame)
 
 
 def test_clips_begin_again_together_or_stop_at_the_end(page: Page) -> None:
@@ -110,7 +113,7 @@ def test_clips_begin_again_together_or_stop_at_the_end(page: Page) -> None:
     page.locator("#reel-position").fill("58")
     expect(page.locator("#reel-play")).to_have_text("Play")
     expect(page.locator("#reel-frame")).to_have_text(f"frame {FRAMES} of {FRAMES}")
-    assert shown_frames(page) == [FRAMES - 1] * 3
+    all_three_show(page, FRAMES - 1)
 
 
 def test_a_dot_opens_its_prompt_by_keyboard_and_by_click(page: Page) -> None:

@@ -98,10 +98,21 @@ def test_agreement_by_hand() -> None:
     assert found.accuracy.mean == pytest.approx(4 / 9)
     assert found.accuracy_without_ties.mean == pytest.approx(3 / 5)  # (1, -1) and (-1, 1) are wrong
     assert found.decided.mean == pytest.approx(5 / 7)
-    assert found.kappa.mean == pytest.approx(cohen_kappa(reference, given_))
+    # Chance agrees on 3 x 3 + 2 x 3 + 4 x 3 of 81. Without the ties kappa would be 1/6 too; the next test tells.
+    assert found.kappa.mean == pytest.approx((4 / 9 - 27 / 81) / (1 - 27 / 81))
     assert found.kappa_linear.mean == pytest.approx(cohen_kappa(reference, given_, "linear"))
     assert found.alpha.mean == pytest.approx(krippendorff_alpha(np.stack([reference, given_], axis=1)))
     assert found.accuracy.low <= 4 / 9 <= found.accuracy.high
+
+
+def test_the_kappas_of_many_units_count_their_ties() -> None:
+    rng = np.random.default_rng(1)
+    reference, given_ = rng.integers(-1, 2, 40), rng.integers(-1, 2, 40)
+    found = agreement(reference, given_, list(range(40)), resamples=20)
+    sides = (reference != 0) & (given_ != 0)
+    assert found.kappa.mean == pytest.approx(cohen_kappa(reference, given_))
+    assert found.kappa.mean != pytest.approx(cohen_kappa(reference[sides], given_[sides]), abs=0.01)
+    assert found.kappa_linear.mean == pytest.approx(cohen_kappa(reference, given_, "linear"))
 
 
 def test_agreement_does_not_care_about_names_of_sides_or_order_of_units() -> None:

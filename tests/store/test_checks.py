@@ -4,11 +4,14 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from store_rows import clip, label, pair
 
 from densedpo.store.checks import validate
 from densedpo.store.project import Project
+from densedpo.store.schema import recipe_id
 
 
 @pytest.fixture
@@ -97,10 +100,45 @@ def test_a_pair_in_another_split_than_its_clip(sound: Project) -> None:
     assert found(sound) == [("wrong-split", next(sound.pairs()).id)]
 
 
-def test_another_shape_than_the_project(sound: Project) -> None:
-    plant(sound, "UPDATE clip SET width = 64")
+def test_another_rate_than_the_project(sound: Project) -> None:
+    plant(sound, "UPDATE clip SET fps = 9")
     plant(sound, "UPDATE pair SET fps = 9")
     assert found(sound) == [("wrong-shape", next(sound.clips()).id), ("wrong-shape", next(sound.pairs()).id)]
+
+
+def test_a_project_may_hold_clips_of_several_shapes(sound: Project) -> None:
+    plant(sound, "UPDATE clip SET width = 64, frames = 41")
+    plant(sound, "UPDATE pair SET width = 64, frames = 41")
+    assert found(sound) == []
+
+
+@pytest.mark.parametrize("changed", ["frames", "width", "height"])
+def test_a_pair_of_another_shape_than_its_clip(sound: Project, changed: str) -> None:
+    plant(sound, f"UPDATE clip SET {changed} = 65")
+    made, real = next(sound.pairs()), next(sound.clips())
+    (problem,) = validate(sound)
+    assert (problem.kind, problem.item) == ("wrong-shape", made.id)
+    here = getattr(made, changed)
+    assert problem.message == f"pair {made.id} has {changed} {here}, but its clip {real.id} has 65; make it again"
+
+
+def test_latents_of_two_shapes_show_when_looked_at_deeply(sound: Project, tmp_path: Path) -> None:
+    for number, (b, problems) in enumerate([((8, 3, 6, 6), 0), ((8, 3, 6, 8), 1), (None, 1)]):
+        members = {"a": np.zeros((8, 3, 6, 6), np.float32)} | ({} if b is None else {"b": np.zeros(b, np.float32)})
+        save_file(members, tmp_path / "made", metadata={"vae": "v"})
+        media = {side: next(sound.pairs()).media_a for side in ("media_a", "media_b")}
+        sound.add_pairs([pair(number + 1, latents=sound.adopt(tmp_path / "made", "latents"), **media)])
+        ids = [item for kind, item in found(sound, deep=True) if kind == "wrong-shape"]
+        assert len(ids) == max(0, number) * problems
+        assert found(sound) == []
+
+
+def test_a_pair_of_another_shape_than_its_recipe(project: Project) -> None:
+    recipe = {"width": 48, "height": 48, "frames": 49}
+    made = pair(recipe=recipe, id=recipe_id(recipe))
+    project.add_pairs([made])
+    (problem,) = [problem for problem in validate(project) if problem.kind != "missing-file"]
+    assert problem.message == f"pair {made.id} has frames 33, but its recipe says 49; make it again"
 
 
 def test_messages_say_where_and_how_to_mend(sound: Project) -> None:

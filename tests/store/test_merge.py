@@ -103,7 +103,34 @@ def test_a_row_whose_file_is_missing_there_stays_there(project: Project, other: 
     assert not list(project.pairs())
 
 
-@pytest.mark.parametrize("change", [{"frames": 49}, {"fps": 24.0}, {"width": 64}, {"segment_seconds": 2.0}])
+def test_projects_of_other_sizes_and_lengths_merge(project: Project, tmp_path: Path, write: Write) -> None:
+    other = Project.create(tmp_path / "portrait", SETTINGS.model_copy(update={"width": 32, "frames": 17}))
+    real = clip(5, width=32, frames=17, media=other.adopt(write("real")))
+    media = {"media_a": other.adopt(write("tall a")), "media_b": other.adopt(write("tall b"))}
+    other.add_clips([real])
+    row = pair(5, clip=real.id, width=32, frames=17, **media)
+    other.add_pairs([row])
+    report = merge(project, other)
+    assert (report.added["clip"], report.added["pair"], report.conflicts) == (1, 1, [])
+    assert [(each.width, each.frames) for each in project.pairs()] == [(32, 17)]
+    assert validate(project) == []
+
+
+def test_a_pair_of_another_shape_than_its_clip_is_left_out(project: Project, other: Project, write: Write) -> None:
+    real = clip(5, media=other.adopt(write("real")))
+    media = {"media_a": other.adopt(write("odd a")), "media_b": other.adopt(write("odd b"))}
+    row = pair(5, clip=real.id, width=32, **media)
+    other.add_clips([real])
+    other.add_pairs([row])
+    other.add_labels([label(row)])
+    report = merge(project, other)
+    told = f"pair {row.id} has width 32, but its clip {real.id} has 48; it was left out"
+    assert report.conflicts[0].message == told
+    assert [each.kind for each in report.conflicts] == ["pair", "label"]
+    assert (report.added["clip"], report.added["pair"], report.added["label"]) == (1, 0, 0)
+
+
+@pytest.mark.parametrize("change", [{"fps": 24.0}, {"segment_seconds": 2.0}])
 def test_unlike_projects_do_not_merge(project: Project, tmp_path: Path, change: dict[str, float]) -> None:
     other = Project.create(tmp_path / "unlike", SETTINGS.model_copy(update=change))
     with pytest.raises(UserError, match=f"has {next(iter(change))} .* but .*only like projects merge"):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from store_rows import label, pair
 
 from densedpo.errors import UserError
-from densedpo.store.consensus import ConsensusPolicy, consensus, global_consensus
+from densedpo.store.consensus import ConsensusPolicy, Measured, consensus, global_consensus, support, votes_of
 from densedpo.store.schema import Label
 from densedpo.store.segments import segment_grid
 from densedpo.store.voters import measured
@@ -75,6 +75,17 @@ def test_dawid_skene_learns_that_one_annotator_says_tie_for_a_difference() -> No
     labels = opinions(ann=truth[:16], shy="t" * 20, bob=truth, cleo=truth[:16])
     assert of_pair(labels, 4, ConsensusPolicy()) == [0, 0, 0, 0]  # bob against shy: a draw
     assert of_pair(labels, 4, measured(DAWID_SKENE, labels)) == [1, -1, 1, -1]
+
+
+def test_what_is_true_more_often_needs_weaker_votes() -> None:
+    """Bayes' rule by hand: one vote for b, twice as likely where b is true as where a is, but a is true eight times in
+    ten."""
+    ann = ((0.6, 0.1, 0.3), (0.2, 0.2, 0.6), (0.3, 0.1, 0.6))
+    known = Measured(prior=(0.8, 0.1, 0.1), chosen={"human/ann": ann})
+    policy = DAWID_SKENE.model_copy(update={"on_segments": known})
+    (vote,) = votes_of(opinions(ann="b"), policy)
+    assert support([vote], policy) == pytest.approx((0.24 / 0.36, 0.06 / 0.36, 0.06 / 0.36))
+    assert of_pair([vote], 0, policy)[0] == 1
 
 
 def test_a_single_annotator_is_believed_by_every_method() -> None:

@@ -1,11 +1,9 @@
-"""Started by tests, once a process: trains the runs that are described to it, one after the other, by the real loop.
+"""What processes do that tests start: train the runs that are described to them, one after the other, by the real loop.
 
 Leaves beside each run, for each process, how many bytes of the denoiser's weights it had before and holds afterwards.
 """
 
 import json
-import os
-import sys
 from pathlib import Path
 
 import torch
@@ -23,7 +21,7 @@ def held(denoiser: torch.nn.Module) -> int:
     return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
 
 
-def main(runs: list[tuple[str, str, dict[str, object]]], rank: str) -> None:
+def train_runs(runs: list[tuple[str, str, dict[str, object]]], rank: str) -> None:
     torch.accelerator.device_count = lambda: 2  # diffusers divides by it, and it is 0 on a CPU
     for root, name, settings in runs:
         project = Project.open(Path(root))
@@ -31,7 +29,3 @@ def main(runs: list[tuple[str, str, dict[str, object]]], rank: str) -> None:
         whole = held(model.denoiser)
         run = train(project, model, TrainSettings(**settings), name).run
         (run / f"held-{rank}.json").write_text(json.dumps({"whole": whole, "held": held(model.denoiser)}))
-
-
-if __name__ == "__main__":
-    main(json.loads(sys.argv[1]), os.environ["RANK"])

@@ -39,9 +39,8 @@ class Second(Processes):
 
 def engine_of(project: Project, processes: Processes, table: bool = False, **settings: Any) -> Engine:
     chosen, model = TrainSettings(rank=2, beta=20.0, batch=3, **settings), model_at(Path(project.settings.model))
-    frames = torch.tensor(load_dataset(project, model, chosen).frames_SF, dtype=torch.float32)
     kept = ReferenceTable(project, model, chosen) if table else None
-    return Engine(project, model, chosen, frames, 20.0, kept, processes)
+    return Engine(project, model, chosen, kept, processes)
 
 
 def test_the_second_of_two_makes_as_many_forwards_as_the_first(project: Project) -> None:

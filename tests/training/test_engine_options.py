@@ -65,10 +65,8 @@ def gradients(project: Project, table: bool = False, **changes: Any) -> tuple[fl
         for name, parameter in trained.items():
             if "lora_B" in name:
                 parameter.data = 0.05 * torch.randn(parameter.shape, generator=generator)
-        frames = torch.tensor(data.frames_SF, dtype=torch.float32)
-        shape = model.latent_shape(9, 48, 48)
         kept = ReferenceTable(project, model, settings) if table else None
-        engine = Engine(project, model, settings, frames, settings.beta_mean(shape), kept, ALONE)
+        engine = Engine(project, model, settings, kept, ALONE)
         loss, _ = accumulate(engine, engine.load(slots_of(data, 0, settings)))
         return loss, {n: p.grad.clone() for n, p in trained.items() if p.grad is not None}
 
@@ -233,8 +231,7 @@ def test_similar_positions_count_in_no_error(project: Project) -> None:
     data = load_dataset(project, model, settings)
     batch = load_batch(slots_of(data, 0, settings))
     with fresh_adapter(model.denoiser, model.lora_targets, 2, 2.0, seed=0), torch.no_grad():
-        frames = torch.tensor(data.frames_SF, dtype=torch.float32)
-        engine = Engine(project, model, settings, frames, 1.0, None, ALONE)
+        engine = Engine(project, model, settings, None, ALONE)
         wrong = residual(model, engine.inputs(batch, engine.sigmas(batch)), settings)
     assert batch.b_BCFHW is not None
     alike = (batch.a_BCFHW - batch.b_BCFHW).abs().mean(dim=1) <= 1.1

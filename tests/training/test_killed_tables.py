@@ -1,26 +1,22 @@
 """Runs and precomputations with a reference table, killed at a random moment, end bit for bit as ones left alone."""
 
 import json
-import os
 import random
 import shutil
+import signal
 import sqlite3
-import subprocess
-import sys
-import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from safetensors import safe_open
 
 from densedpo.store.project import Project
 from densedpo.training import TrainSettings
 from densedpo.training.loop import train
 from densedpo.training.precompute import precompute
+from forked import Forked, Moment, densedpo, lines_in
 from small_projects import empty_project, give_labels, model_at, plant_pair
 
 SETTINGS: dict[str, Any] = {
@@ -40,29 +36,29 @@ def projects(random_wan_folder: Path, tmp_path: Path, monkeypatch: pytest.Monkey
     return project, Project.open(shutil.copytree(project.root, tmp_path / "whole"))
 
 
-def kill(command: str, project: Project, settings: dict[str, Any], enough: Callable[[], bool], *more: str) -> None:
-    """Start a command on the project and kill it as soon as there is `enough`."""
+def kill(command: str, project: Project, settings: dict[str, Any], enough: Moment, *more: str) -> None:
+    """Start a command on the project; it is killed as soon as there is `enough`."""
     flags = [word for key, value in settings.items() for word in (f"--{key.replace('_', '-')}", str(value))]
-    with subprocess.Popen(
-        [sys.executable, "-m", "densedpo", command, str(project.root), *more, *flags],
-        env=os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())},  # another number rounds otherwise
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-    ) as process:
-        while process.poll() is None and not enough():
-            time.sleep(0.01)
-        process.kill()
-        assert process.stderr is not None
-        assert process.wait() == -9, process.stderr.read().decode()
+    words = (command, str(project.root), *more, *flags)
+    process = Forked(densedpo, *words, said=project.root.with_suffix(".said"), deadly=enough)
+    assert process.wait() == -signal.SIGKILL, process.said
+
+
+def entries(root: Path, what: str) -> list[Any]:
+    """Rows of the project's one table; none if it is not there yet."""
+    for file in (root / "cache" / "reference").glob("*.db"):
+        with closing(sqlite3.connect(file)) as connection:
+            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'entry'").fetchone():
+                return connection.execute(f"SELECT {what} FROM entry").fetchall()
+    return []
 
 
 def table(project: Project) -> dict[str, bytes]:
-    """All entries of the project's one table; none if it is not there yet."""
-    for file in (project.root / "cache" / "reference").glob("*.db"):
-        with closing(sqlite3.connect(file)) as connection:
-            if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'entry'").fetchone():
-                return dict(connection.execute("SELECT key, errors FROM entry"))
-    return {}
+    return dict(entries(project.root, "key, errors"))
+
+
+def has_entries(root: Path, count: int) -> bool:
+    return len(entries(root, "key")) >= count
 
 
 def adapter_of(run: Path) -> dict[str, bytes]:
@@ -82,7 +78,7 @@ def test_a_killed_run_with_a_table_ends_as_one_left_alone(projects: tuple[Projec
     killed, whole = projects
     after = CHANCE.randint(3, 30)
     log = killed.root / "runs" / "run" / "log.jsonl"
-    kill("train", killed, SETTINGS, lambda: log.exists() and log.read_bytes().count(b"\n") >= after, "--name", "run")
+    kill("train", killed, SETTINGS, (lines_in, (log, after)), "--name", "run")
     assert 0 < len(table(killed)) <= 60  # from the twentieth step on, all is there
     one, other = trained(killed, SETTINGS), trained(whole, SETTINGS)
     assert len(losses(one)) == 40
@@ -94,7 +90,7 @@ def test_a_killed_run_with_a_table_ends_as_one_left_alone(projects: tuple[Projec
 def test_a_killed_precomputation_ends_as_one_left_alone(projects: tuple[Project, Project]) -> None:
     killed, whole = projects
     after = CHANCE.randint(3, 120)
-    kill("reference", killed, MANY, lambda: len(table(killed)) >= after)
+    kill("reference", killed, MANY, (has_entries, (killed.root, after)))
     made = len(table(killed))
     assert after <= made < 200
     assert made % 3 == 0  # a batch's entries all or none

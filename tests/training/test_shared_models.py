@@ -2,19 +2,17 @@
 
 import dataclasses
 import json
-import os
 import random
 import shutil
+import signal
 import socket
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from several_runs import train_runs
 
 from densedpo.diffusion.seeds import noise
 from densedpo.errors import UserError
@@ -25,9 +23,9 @@ from densedpo.training import TrainSettings
 from densedpo.training.blocks import repeated_blocks, share_videos, spread
 from densedpo.training.loop import train
 from densedpo.training.precompute import precompute
+from forked import Forked, Moment, lines_in
 from small_projects import empty_project, give_labels, model_at, plant_pair
 
-SCRIPT = Path(__file__).with_name("several_runs.py")
 ADAPTER = "adapter/pytorch_lora_weights.safetensors"
 SETTINGS: dict[str, Any] = {
     "steps": 4, "rank": 2, "lr": 3e-3, "warmup": 0, "batch": 3, "save_every": 2, "beta": 20.0, "validate_every": 2,
@@ -48,18 +46,21 @@ class Finished(NamedTuple):
     killed_after: int
 
 
-def started(runs: list[Run]) -> list[subprocess.Popen[bytes]]:
+def started(runs: list[Run], deadly: Moment | None = None) -> list[Forked]:
     """Two processes that train these runs together."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    told = json.dumps([(str(project.root), name, settings) for project, name, settings in runs])
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    told = [(str(project.root), name, settings) for project, name, settings in runs]
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     return [
-        subprocess.Popen(
-            [sys.executable, str(SCRIPT), told],
-            env=os.environ | shared | {"RANK": rank, "LOCAL_RANK": rank},
-            stderr=subprocess.PIPE,
+        Forked(
+            train_runs,
+            told,
+            rank,
+            said=runs[0][0].root / f"said-{rank}",
+            environment=shared | {"RANK": rank, "LOCAL_RANK": rank},
+            deadly=deadly,
         )
         for rank in "01"
     ]
@@ -67,22 +68,14 @@ def started(runs: list[Run]) -> list[subprocess.Popen[bytes]]:
 
 def in_two_processes(runs: list[Run]) -> None:
     for process in started(runs):
-        _, said = process.communicate(timeout=900)
-        assert process.returncode == 0, said.decode()
+        assert process.wait() == 0, process.said
 
 
 def killed_in_two_processes(run: Run, after: int) -> int:
-    """Begin this run and kill both processes once it has made so many steps; returns how many it had made."""
-    processes = started([run])
+    """Begin this run; both processes die once it has made so many steps. Returns how many it had made."""
     log = run[0].root / "runs" / run[1] / "log.jsonl"
-    while all(process.poll() is None for process in processes) and not (
-        log.exists() and log.read_bytes().count(b"\n") >= after
-    ):
-        time.sleep(0.005)
-    for process in processes:
-        process.kill()
-    said = [process.communicate(timeout=300)[1].decode() for process in processes]
-    assert [process.returncode for process in processes] == [-9, -9], said
+    for process in started([run], (lines_in, (log, after))):
+        assert process.wait() == -signal.SIGKILL, process.said
     return len(log.read_bytes().splitlines())
 
 

@@ -26,10 +26,12 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_dry_run_says_what_it_would_learn_from(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["train", str(root), "--beta", "100", "--dry-run", "--json"]) == 0
     *told, result = capsys.readouterr().out.splitlines()
-    assert json.loads(result) == {"run": "dense", "pairs": 2, "left_out": {"unlabelled": 1}}
+    shapes = [{"frames": 9, "width": 48, "height": 48, "count": 2}]
+    assert json.loads(result) == {"run": "dense", "pairs": 2, "left_out": {"unlabelled": 1}, "shapes": shapes}
     assert told[0].startswith("warning: 1 pairs were made by other weights than those being trained")
     assert told[1] == "dense: dense on 2 pairs; 1 left out unlabelled"
-    assert "-log sigmoid(-50 (Delta_w - Delta_l))" in told[2]
+    assert told[2].endswith("2 pairs of 48x48, 9 frames")
+    assert "-log sigmoid(-50 (Delta_w - Delta_l))" in told[3]
     assert not (root / "runs").exists()
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from densedpo.errors import UserError
 from densedpo.store.project import Project
+from densedpo.store.shapes import Shape
 from densedpo.training import TrainSettings
 from densedpo.training.data import Dataset, Example, Slot, batch_order, load_dataset, slots_of
 from densedpo.training.draws import draw_noise, draw_sigma, sigma_weights
@@ -168,7 +169,7 @@ MODEL: Any = OneExpert()
 
 def slots(*keys: Any, stratum: tuple[int, int] | None = None) -> list[Slot]:
     nothing = np.zeros(1)
-    example = Example("id", "prompt", Path("file"), ("a", "b"), nothing, nothing, 0, 0.0)
+    example = Example("id", "prompt", Path("file"), ("a", "b"), nothing, nothing, 0, 0.0, Shape(9, 48, 48), nothing)
     return [Slot(0, example, key if isinstance(key, tuple) else (0, key), stratum) for key in keys]
 
 

@@ -4,9 +4,7 @@ import errno
 import json
 import math
 import os
-import subprocess
-import sys
-import time
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from densedpo.models.lora import adapter_on
 from densedpo.store.project import Project
 from densedpo.training import TrainSettings, checkpoint
 from densedpo.training.loop import train
+from forked import Forked, densedpo, lines_in
 from small_projects import empty_project, give_labels, model_at, plant_pair
 
 ADAPTER = "adapter/pytorch_lora_weights.safetensors"
@@ -84,14 +83,10 @@ def test_every_method_trains_an_adapter_that_changes_the_model(
 
 def test_a_run_killed_in_the_middle_ends_bit_for_bit_as_one_left_alone(project: Project) -> None:
     flags = [word for key, value in LONG.items() for word in (f"--{key.replace('_', '-')}", str(value))]
-    command = [sys.executable, "-m", "densedpo", "train", str(project.root), "--name", "killed", *flags]
+    words = ("train", str(project.root), "--name", "killed", *flags)
     log = project.root / "runs" / "killed" / "log.jsonl"
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-        while process.poll() is None and not (log.exists() and log.read_bytes().count(b"\n") >= 6):
-            time.sleep(0.005)
-        process.kill()
-        assert process.stderr is not None
-        assert process.wait() == -9, process.stderr.read().decode()
+    process = Forked(densedpo, *words, said=project.root.with_suffix(".said"), deadly=(lines_in, (log, 6)))
+    assert process.wait() == -signal.SIGKILL, process.said
     done = len(log.read_bytes().splitlines())
     assert 6 <= done < 40
     assert not (project.root / "runs" / "killed" / ADAPTER).exists()

@@ -19,6 +19,7 @@ from torch import Tensor
 from densedpo.diffusion.seeds import generator
 from densedpo.errors import UserError
 from densedpo.store.project import Project
+from densedpo.store.shapes import Shape
 from densedpo.training import TrainSettings
 from densedpo.training.data import Example, Slot, batch_order
 from densedpo.training.draws import draw_sigma
@@ -177,7 +178,7 @@ class Expert:
 
 def levels(model: Any, **changes: object) -> Tensor:
     nothing = np.zeros(1)
-    example = Example("id", "prompt", Path("file"), ("a", "b"), nothing, nothing, 0, 0.0)
+    example = Example("id", "prompt", Path("file"), ("a", "b"), nothing, nothing, 0, 0.0, Shape(9, 48, 48), nothing)
     slots = [Slot(0, example, (3, str(number)), None) for number in range(200)]
     return draw_sigma(slots, (4, 1, 1, 1), SETTINGS.model_copy(update=changes), model)
 

@@ -9,7 +9,7 @@ from densedpo.models.encoded import encode_prompts
 from densedpo.store.project import Project
 from densedpo.training import TrainSettings
 from densedpo.training.data import Dataset, load_dataset
-from densedpo.training.prompts import prompts_of, unencoded
+from densedpo.training.loop import train
 from small_projects import CAPTIONS, empty_project, give_labels, model_at, plant_pair, project_with_clips
 
 
@@ -30,24 +30,35 @@ def project(random_wan_folder: Path, tmp_path: Path) -> Project:
     return project
 
 
-def test_the_prompts_are_those_of_the_examples_in_order(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_what_is_learned_from_and_not_encoded_is_missing(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("densedpo.store.opinions.ROWS", 2)
-    for found in (dataset(project), dataset(project, method="vanilla"), dataset(project, "validation")):
-        assert list(prompts_of(found)) == [example.prompt for example in found.examples(range(len(found)))]
-    assert len(list(prompts_of(dataset(project)))) == 5
-
-
-def test_prompts_of_clips(random_wan_folder: Path, tmp_path: Path) -> None:
-    project = project_with_clips(tmp_path / "project", random_wan_folder)
-    assert sorted(prompts_of(dataset(project, method="sft"))) == sorted(CAPTIONS)
-
-
-def test_only_what_is_learned_from_and_not_encoded_is_missing(project: Project) -> None:
     model = model_at(Path(project.settings.model))
-    both = dataset(project), dataset(project, "validation")
-    assert set(unencoded(project, model, *both)) == {*CAPTIONS, "held out"}
+    found = dataset(project)
+    prompts = [example.prompt for example in found.examples(range(len(found)))]
+    assert len(prompts) == 5
+    assert found.unencoded == tuple(dict.fromkeys(prompts))  # once each, though two pairs share one; in their order
+    assert set(found.unencoded) == set(CAPTIONS)
+    assert dataset(project, "validation").unencoded == ("held out",)
+    assert dataset(project, method="vanilla").unencoded == ("of an independent pair",)
     assert encode_prompts(project, model, [CAPTIONS[1], "unlabelled"]) == 2
-    left = unencoded(project, model, both[0], None)
-    assert sorted(left) == sorted({CAPTIONS[0], CAPTIONS[2]})  # once each, though two pairs share one
-    assert encode_prompts(project, model, left) == 2
-    assert unencoded(project, model, *both) == ["held out"]
+    left = dataset(project).unencoded
+    assert left == tuple(each for each in found.unencoded if each != CAPTIONS[1])
+    assert encode_prompts(project, model, found.unencoded) == 2  # what another has encoded since is passed over
+    assert dataset(project).unencoded == ()
+
+
+def test_a_run_encodes_them_before_its_first_step(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, encoded = model_at(Path(project.settings.model)), []
+    real = encode_prompts
+    monkeypatch.setattr("densedpo.training.loop.encode_prompts", lambda *told: encoded.extend(told[2]) or real(*told))
+    settings = TrainSettings(steps=1, batch=1, rank=1, track=(), validate_every=1)
+    train(project, model, settings, "dense")
+    assert sorted(encoded) == sorted([*CAPTIONS, "held out"])
+    assert dataset(project).unencoded == dataset(project, "validation").unencoded == ()
+
+
+def test_captions_of_clips(random_wan_folder: Path, tmp_path: Path) -> None:
+    project = project_with_clips(tmp_path / "project", random_wan_folder)
+    assert sorted(dataset(project, method="sft").unencoded) == sorted(CAPTIONS)

@@ -126,6 +126,15 @@ def test_counts_are_exact_in_every_container(tmp_path: Path, file: str, codec: s
     assert info.fps == pytest.approx(8)
 
 
+@pytest.mark.parametrize("count", [1, 2, 7, 8])
+def test_a_file_whose_header_does_not_tell_how_many_frames_it_has(tmp_path: Path, count: int) -> None:
+    path = encode(tmp_path / "a.mkv", shapes(count))
+    with av.open(str(path)) as file:
+        assert file.streams.video[0].frames == 0
+    frames, _ = read_video(path)
+    assert np.array_equal(frames, np.stack(list(iter_frames(path)))) and len(frames) == count
+
+
 def test_times_of_a_variable_rate_file_start_at_zero_and_end_with_its_end(tmp_path: Path) -> None:
     stamps = [500, 600, 700, 1500, 1600, 2500]
     path = encode(tmp_path / "a.mkv", shapes(6), milliseconds=stamps)

@@ -21,8 +21,14 @@ def models() -> Result:
         cells = (family.name, "\n".join(family.sizes), family.frame_rule, family.size_rule)
         table.add_row(*map(escape, cells))
     console.print(table)
+    console.print(
+        "frames: 1 + 4k means 5, 9, 13, ...; another number, or another size, is refused with the nearest that fit\n"
+    )
+    console.print("what was proven of each, by its pipeline class in model_index.json:")
     for family in found:
         proven = family.proven or "nothing is said of what was proven"
         console.print(f"{family.name} ({', '.join(family.pipelines)}): {proven}", markup=False)
-    console.print("next: densedpo init PROJECT --model FOLDER-OR-HUB-ID ...", markup=False)
+    console.print(
+        "next: densedpo plan FOLDER-OR-HUB-ID, then densedpo init PROJECT --model FOLDER-OR-HUB-ID ...", markup=False
+    )
     return {"families": [asdict(family) for family in found]}

@@ -1,5 +1,6 @@
 """The commands that run a model: encode, preview-eta, pairs, train."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -7,14 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from densedpo.cli.command import ProjectFolder, Result, command, console
+from densedpo.cli.shapes import listed_shapes, tell_shapes
 from densedpo.errors import UserError
 from densedpo.models.settings import LoadSettings
 from densedpo.pairs.settings import PairSettings, PreviewSettings
 from densedpo.store.project import Project
+from densedpo.store.shapes import Shape
 from densedpo.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from densedpo.diffusion.protocol import VideoModel
+    from densedpo.training.data import Dataset
 
 DryRun = Annotated[bool, Parameter(negative="", help="Say what would be done and what it would cost; do nothing.")]
 Loading = Annotated[LoadSettings, Parameter(name="*", group="Loading the model", help="How the model is loaded.")]
@@ -74,7 +78,9 @@ def pairs(
         steps = [len(schedule(recipe, model)) - 1 for recipe in recipes]
         calls = sum(2 * each * count for each, count in zip(branches, steps, strict=True))
         console.print(f"{project}: {len(recipes)} pairs, {calls} denoiser forwards of one clip each", markup=False)
-        return {"pairs": len(recipes), "denoiser_forwards": calls}
+        shapes = Counter(Shape(recipe["frames"], recipe["width"], recipe["height"]) for recipe in recipes)
+        tell_shapes(project, shapes, "pairs")
+        return {"pairs": len(recipes), "denoiser_forwards": calls, "shapes": listed_shapes(shapes)}
     report = make_pairs(opened, model, settings)
     console.print(
         f"{project}: {report.made} pairs made of {report.planned} planned; {report.near_identical} near-identical",
@@ -113,10 +119,13 @@ def train(
     left_out = "".join(f"; {count} left out {reason}" for reason, count in dataset.left_out.items())
     kind = "clips" if dataset.clips else "pairs"
     console.print(f"{chosen}: {settings.method} on {len(dataset)} {kind}{left_out}", markup=False)
+    if dry_run or len(dataset.counts) > 1:
+        tell_shapes(project, dataset.counts, kind)
     if settings.method != "sft":
-        _tell_beta(opened, model, settings)
+        _tell_beta(dataset)
     if dry_run:
-        return {"run": chosen, "pairs": len(dataset), "left_out": dataset.left_out}
+        shapes = listed_shapes(dataset.counts)
+        return {"run": chosen, "pairs": len(dataset), "left_out": dataset.left_out, "shapes": shapes}
     report = run(opened, model, settings, chosen, dataset)
     console.print(
         f"{chosen}: {report.steps} steps in {report.seconds:.0f} s; adapter in {report.adapter}", markup=False
@@ -145,10 +154,9 @@ def reference(
     return {"computed": computed, "entries": total}
 
 
-def _tell_beta(project: Project, model: "VideoModel", settings: TrainSettings) -> None:
+def _tell_beta(dataset: "Dataset") -> None:
     """The strength of the preference in the unit that other projects' values can be compared in."""
-    shape = project.settings
-    beta = settings.beta_mean(model.latent_shape(shape.frames, shape.height, shape.width))
+    settings, beta = dataset.settings, dataset.beta_mean
     given = f" (beta {settings.beta:g} on sums of squared errors)" if settings.beta_unit == "sum" else ""
     console.print(
         f"beta {beta:g} on mean squared errors{given}: -log sigmoid(-{0.5 * beta:g} (Delta_w - Delta_l))", markup=False

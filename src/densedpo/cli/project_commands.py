@@ -1,5 +1,8 @@
 """The commands that make a project and bring things into it."""
 
+from collections import Counter
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -7,12 +10,14 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from densedpo.cli.command import ProjectFolder, Result, command, console
+from densedpo.cli.shapes import listed_shapes, tell_shapes
 from densedpo.errors import UserError
-from densedpo.ingest import IngestSettings
+from densedpo.ingest import IngestSettings, Rejection, asked_shapes, preview
 from densedpo.ingest import ingest as ingest_folder
 from densedpo.store.checks import validate as find_problems
 from densedpo.store.merge import merge as merge_projects
 from densedpo.store.project import Project, ProjectSettings
+from densedpo.store.shapes import shape_of
 
 MODEL_DEPENDS = ("width", "height", "frames", "fps")  # their defaults are those of the embedded model
 
@@ -35,14 +40,40 @@ def ingest(
     project: ProjectFolder,
     folder: Annotated[Path, Parameter(help="Videos, each with a .txt beside it, or with one metadata file for all.")],
     settings: IngestSettings,
+    *,
+    dry_run: Annotated[bool, Parameter(negative="", help="Say which clips would be there; take none.")] = False,
 ) -> Result:
     """Take the clips of `folder`; files that cannot be taken are listed with the reason."""
-    report = ingest_folder(Project.open(project), folder, settings)
-    for rejection in report.rejected:
-        console.print(f"not taken: {rejection.file}: {rejection.reason}", markup=False)
+    opened = Project.open(project)
+    _check_shapes(opened, settings)
+    if dry_run:
+        shapes, rejected = preview(opened, folder, settings)
+        _tell_rejected(rejected)
+        tell_shapes(project, shapes, "clips")
+        return {"shapes": listed_shapes(shapes), "rejected": rejected}
+    report = ingest_folder(opened, folder, settings)
+    _tell_rejected(report.rejected)
+    shapes = Counter(shape_of(clip) for clip in opened.clips())
+    if len(shapes) > 1:
+        tell_shapes(project, shapes, "clips")
     counts = f"{report.added} clips added, {report.known} were there, {len(report.rejected)} files not taken"
     console.print(f"{project}: {counts}", markup=False)
     return asdict(report)
+
+
+def _check_shapes(project: Project, settings: IngestSettings) -> None:
+    """Refuse sizes and lengths that the project's model cannot take; without torch, `densedpo pairs` will."""
+    if settings.sizes is None and settings.frames is None:
+        return
+    with suppress(ModuleNotFoundError):
+        from densedpo.plan.sizes import check_sizes  # loads torch
+
+        check_sizes(project.settings.model, asked_shapes(project, settings))
+
+
+def _tell_rejected(rejected: Iterable[Rejection]) -> None:
+    for rejection in rejected:
+        console.print(f"not taken: {rejection.file}: {rejection.reason}", markup=False)
 
 
 @command

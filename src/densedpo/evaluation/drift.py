@@ -73,7 +73,8 @@ def measure_drift(folder: Path, makers: Makers, prompts: Sequence[str], batch: i
     studio = makers.studio
     key = content_id(
         studio.model.model_hash, str(studio.model.dtype), studio.seed, studio.sampler, studio.sigmas.tolist(),
-        studio.guidance, [studio.size.frames, studio.size.height, studio.size.width], list(SIGMAS), list(prompts),
+        [studio.guidance, studio.guidance_2], [studio.size.frames, studio.size.height, studio.size.width],
+        list(SIGMAS), list(prompts),
     )  # fmt: skip
     kept = _kept(folder / "drift.json", key)
     sources = {name: tuned.source() for name, tuned in makers.adapters.items()}

@@ -57,6 +57,7 @@ class Makers:
 
     studio: Studio
     adapters: Mapping[str, Tuned]
+    loading: LoadSettings
 
     @property
     def contestants(self) -> tuple[str, ...]:
@@ -70,6 +71,7 @@ class Makers:
             "base_model": model.name,
             "model_hash": model.model_hash,
             "vae_hash": model.vae_hash,
+            "loading": self.loading.model_dump(exclude={"device"}) | {"dtype": str(model.dtype).removeprefix("torch.")},
             "sources": {name: tuned.source() for name, tuned in self.adapters.items()},
             "versions": versions(),
         }
@@ -97,24 +99,34 @@ def find_makers(
 
     `adapters` are the base's opponents, those of the settings' runs if not given; `loading`: as `load_model`.
 
-    Raises UserError as `find_adapters` and `sampler_name`, and for a frame rate that the model does not have.
+    Raises UserError as `find_adapters` and `sampler_name`, and for a frame rate or a second expert that the model does
+    not have.
     """
     if adapters is None:
         adapters = {name: Tuned(folder) for name, folder in find_adapters(project, settings.runs).items()}
         settings = settings.model_copy(update={"runs": tuple(adapters)})
+    loading = loading or LoadSettings()
     model: VideoModel = load_model(project.settings.model, loading)
     check_frame_rate(model, project.settings.fps)
     steps = model.defaults.steps if settings.steps is None else settings.steps
-    guidance = model.defaults.guidance if settings.guidance is None else settings.guidance
+    guidance, guidance_2 = _guidance(model, settings)
     size = project.settings
     sampler = sampler_name(model, settings.sampler)
     shape = model.latent_shape(size.frames, size.height, size.width)
     sigmas = sampler_of(model, sampler).sigmas(steps, shape)
-    guidance_2 = model.defaults.guidance_2 if settings.guidance is None else None
     studio = Studio(model, size, sigmas, guidance, guidance_2, settings.seed, sampler)
-    return Makers(studio, adapters), settings.model_copy(
-        update={"sampler": sampler, "steps": steps, "guidance": guidance}
-    )
+    told = {"sampler": sampler, "steps": steps, "guidance": guidance, "guidance_2": guidance_2}
+    return Makers(studio, adapters, loading), settings.model_copy(update=told)
+
+
+def _guidance(model: VideoModel, settings: EvaluateSettings) -> tuple[float, float | None]:
+    """The scale, and that of the second expert if it has its own: the model's pair, unless one of them is given."""
+    defaults = model.defaults
+    if settings.guidance_2 is not None and defaults.boundary is None:
+        raise UserError(f"--guidance-2 is for models with two experts; leave it out for {model.name}")
+    if settings.guidance is not None:
+        return settings.guidance, settings.guidance_2
+    return defaults.guidance, defaults.guidance_2 if settings.guidance_2 is None else settings.guidance_2
 
 
 def find_adapters(project: Project, runs: Sequence[str] | None) -> dict[str, Path]:

@@ -23,6 +23,8 @@ MUST_AGREE = {
     "model_hash": "the model",
     "vae_hash": "the model's autoencoder",
 }
+# Of how the model was loaded; quantisation and tiles are in the hashes, and an adapter knows its expert.
+LOADED_THE_SAME = ("dtype", "attention")
 # These change no video: another value is measured, compared or placed anew.
 FREE = {"prompts", "videos", "reference", "shard", "metrics", "weights", "reward", "workers", "motion_margin"}
 SECONDS = 10.0  # between two writings of all scores
@@ -166,8 +168,16 @@ def _check_same(folder: Path, settings: EvaluateSettings, before: dict[str, Any]
     there, asked = read_yaml(folder / "settings.yaml"), settings.model_dump(mode="json", exclude=FREE)
     # A setting that an earlier version did not have had its default; all of them drew with Euler.
     there = {"sampler": "euler", **there} if before.get("model_hash") else there
+    there = {"guidance_2": asked["guidance_2"], **there}  # and did not say the second expert's guidance
     before_it = {key: there.get(key, EvaluateSettings.model_fields[key].default) for key in asked}
     changed = [f"{key} ({before_it[key]} there, {asked[key]} asked)" for key in asked if before_it[key] != asked[key]]
+    loading = facts.get("loading", {})
+    loaded = loading | before.get("loading", {})  # earlier versions do not say how
+    changed += [
+        f"{key} ({loaded[key]} there, {loading[key]} asked)"
+        for key in LOADED_THE_SAME
+        if loaded.get(key) != loading.get(key)
+    ]
     changed += [word for key, word in MUST_AGREE.items() if before.get(key, facts[key]) != facts[key]]
     if changed:
         raise UserError(

@@ -18,6 +18,7 @@ from densedpo.errors import UserError
 from densedpo.evaluation.making import Makers, find_makers
 from densedpo.evaluation.settings import EvaluateSettings
 from densedpo.evaluation.shots import BASE, Shot
+from densedpo.models.settings import LoadSettings
 from densedpo.store.project import Project
 from densedpo.video.io import read_video, write_video
 
@@ -50,11 +51,14 @@ def remake(project: Project, evaluation: str, clip: str, out: Path) -> Remade:
     if contestant in {text.partition("=")[0] for text in settings.videos or ()}:
         raise UserError(f"{clip} was brought as a finished file, so no model here can make it again; ask who made it")
     runs = () if contestant == BASE else (contestant,)
-    makers, settings = find_makers(project, settings.model_copy(update={"runs": runs}))
+    loading = LoadSettings(**facts.get("loading", {}))
+    said = settings.model_fields_set
+    makers, settings = find_makers(project, settings.model_copy(update={"runs": runs}), loading=loading)
     _check_unchanged(makers, facts, contestant, evaluation)
     studio = makers.studio
     defaults = studio.model.defaults
-    if settings.guidance == defaults.guidance:  # filled in, so the second expert had its own as well
+    # Earlier versions filled in the guidance, but did not say that the second expert had its own as well.
+    if "guidance_2" not in said and settings.guidance == defaults.guidance:
         studio = dataclasses.replace(studio, guidance_2=defaults.guidance_2)
     batch = next(batch for batch in chunks(shots, settings.batch) if shot in batch)
     denoiser = studio.model.denoiser

@@ -36,6 +36,12 @@ class EvaluateSettings(Settings):
     sampler: SamplerName = Field("official", description=SAMPLER_HELP)
     steps: int | None = Field(None, gt=0, description="Sampling steps; the model's own if not given.")
     guidance: float | None = Field(None, ge=0, description="Guidance scale; the model's own if not given.")
+    guidance_2: float | None = Field(
+        None,
+        ge=0,
+        description="Guidance scale of the low-noise expert of a model with two; --guidance if that is given, else the "
+        "model's own.",
+    )
     batch: int = Field(16, gt=0, description="Videos made at once; another batch size changes scores by about 1e-6.")
     seed: int = Field(0, ge=0, description="Seed of the noise that videos start from.")
     shard: str | None = Field(

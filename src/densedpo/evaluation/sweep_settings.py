@@ -12,8 +12,8 @@ from densedpo.evaluation.settings import EvaluateSettings
 from densedpo.models.settings import SAMPLER_HELP, SamplerName
 
 # What a sweep passes on to the evaluation that it is, with the same meaning.
-SHARED = ["prompts", "dimension", "count", "seeds_per_prompt", "sampler", "steps", "guidance", "batch", "seed"]
-SHARED += ["metrics", "weights", "reward", "workers", "motion_margin"]
+SHARED = ["prompts", "dimension", "count", "seeds_per_prompt", "sampler", "steps", "guidance", "guidance_2", "batch"]
+SHARED += ["seed", "metrics", "weights", "reward", "workers", "motion_margin"]
 
 
 class SweepSettings(Settings):
@@ -46,6 +46,12 @@ class SweepSettings(Settings):
     sampler: SamplerName = Field("official", description=SAMPLER_HELP)
     steps: int | None = Field(None, gt=0, description="Sampling steps; the model's own if not given.")
     guidance: float | None = Field(None, ge=0, description="Guidance scale; the model's own if not given.")
+    guidance_2: float | None = Field(
+        None,
+        ge=0,
+        description="Guidance scale of the low-noise expert of a model with two; --guidance if that is given, else the "
+        "model's own.",
+    )
     batch: int = Field(16, gt=0, description="Videos made at once; another batch size changes scores by about 1e-6.")
     seed: int = Field(0, ge=0, description="Seed of the noise that videos start from.")
     metrics: tuple[str, ...] | None = Field(None, description="Metrics to measure; all that can run if not given.")

@@ -1,22 +1,24 @@
-"""Take a folder of real, captioned videos into a project, each as clips of the project's frames, fps and size."""
+"""Take a folder of real, captioned videos into a project, each as clips of the lengths and sizes asked for."""
 
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from densedpo.errors import UserError
 from densedpo.files import file_digest
-from densedpo.ingest.clips import Shape, cut
+from densedpo.ingest.clips import Asked, Sight, Window, cut, look
 from densedpo.ingest.folder import RefusedError, Rejection, Source, find_sources
 from densedpo.ingest.settings import IngestSettings
 from densedpo.progress import track
 from densedpo.store.project import Project
 from densedpo.store.schema import Clip, Split, clip_id, split_of
+from densedpo.store.shapes import Shape
 from densedpo.video.io import Frames, write_video
 
-__all__ = ["IngestReport", "IngestSettings", "Rejection", "ingest"]
+__all__ = ["IngestReport", "IngestSettings", "Rejection", "asked_shapes", "ingest", "preview"]
 
 LISTED = 20  # rejected files named in an error
 
@@ -54,6 +56,26 @@ def ingest(project: Project, folder: Path, settings: IngestSettings) -> IngestRe
     return IngestReport(stage.added, stage.known, rejected)
 
 
+def asked_shapes(project: Project, settings: IngestSettings) -> list[Shape]:
+    """All shapes that a clip may get."""
+    return Asked.of(settings, project.settings).shapes
+
+
+def preview(project: Project, folder: Path, settings: IngestSettings) -> tuple[Counter[Shape], list[Rejection]]:
+    """How many clips of each shape `ingest` would have made of the folder in the end, and what it would not take.
+
+    Nothing is written. Raises UserError if the folder cannot be used.
+    """
+    sources, rejected = find_sources(folder, settings)
+    asked, counts = Asked.of(settings, project.settings), Counter[Shape]()
+    for source in track(sources, description="looking"):
+        try:
+            counts.update(window.shape for window in look(source.path, asked).windows)
+        except RefusedError as refusal:
+            rejected.append(Rejection(source.name, str(refusal)))
+    return counts, rejected
+
+
 def _listed(rejected: list[Rejection]) -> str:
     lines = [f"  - {each.file}: {each.reason}" for each in rejected[:LISTED]]
     if len(rejected) > LISTED:
@@ -67,9 +89,7 @@ class _Stage:
     def __init__(self, project: Project, settings: IngestSettings) -> None:
         self.added = self.known = 0
         self._project = project
-        self._settings = settings
-        wanted = project.settings
-        self._shape = Shape(wanted.frames, wanted.fps, wanted.width, wanted.height)
+        self._asked = Asked.of(settings, project.settings)
         self._clips = {clip.id: clip for clip in project.clips()}
         self._folder = project.cache_folder("ingest")
         shutil.rmtree(self._folder)  # what a killed run left
@@ -78,32 +98,35 @@ class _Stage:
     def take(self, source: Source) -> None:
         """Add the clips of one file that are not there yet, all to one split. Raises RefusedError."""
         digest = _digest(source)
-        ids = self._ids(digest)
-        known = {start for start, id in ids.items() if id in self._clips}
-        for start in known:
-            _check_same(self._clips[ids[start]], source)
+        sight: Sight | None = None
+        windows = self._asked.blind()
+        if windows is None:
+            sight = look(source.path, self._asked)
+            windows = sight.windows
+        ids = {window: self._id(digest, window) for window in windows}
+        known = {window for window, id in ids.items() if id in self._clips}
+        for window in known:
+            _check_same(self._clips[ids[window]], source)
         self.known += len(known)
         if len(known) < len(ids):
-            for start, frames in cut(source.path, list(ids), known, self._shape, self._settings.crop):
-                self._add(ids[start], split_of(digest), source, frames)
+            for window, frames in cut(source.path, sight or look(source.path, self._asked), known, self._asked):
+                self._add(ids[window], window.shape, split_of(digest), source, frames)
 
-    def _ids(self, digest: str) -> dict[float, str]:
-        """The id of each clip that the file may give, by its start in seconds."""
-        shape = self._shape
-        starts = [self._settings.start + window * shape.seconds for window in range(self._settings.windows_per_file)]
-        return {start: clip_id(digest, start, shape.frames, shape.fps, shape.width, shape.height) for start in starts}
+    def _id(self, digest: str, window: Window) -> str:
+        frames, width, height = window.shape
+        return clip_id(digest, window.start, frames, self._asked.fps, width, height)
 
-    def _add(self, id: str, split: Split, source: Source, frames: Frames) -> None:
+    def _add(self, id: str, shape: Shape, split: Split, source: Source, frames: Frames) -> None:
         path = self._folder / f"{id}.mp4"
-        write_video(path, frames, self._shape.fps)
+        write_video(path, frames, self._asked.fps)
         clip = Clip(
             id=id,
             media=self._project.adopt(path),
             caption=source.caption,
-            frames=self._shape.frames,
-            fps=self._shape.fps,
-            width=self._shape.width,
-            height=self._shape.height,
+            frames=shape.frames,
+            fps=self._asked.fps,
+            width=shape.width,
+            height=shape.height,
             source=source.source,
             licence=source.licence,
             split=split,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -21,8 +21,19 @@ class IngestSettings(Settings):
     caption: str | None = Field(
         default=None, min_length=1, description="Caption of the files that have none of their own."
     )
+    sizes: tuple[Annotated[str, Field(pattern=r"^[1-9][0-9]{0,4}x[1-9][0-9]{0,4}$")], ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="Sizes, each WIDTHxHEIGHT: a file takes the one nearest in shape of those that it is large enough "
+        "for. The project's if not given.",
+    )
+    frames: tuple[Annotated[int, Field(gt=0)], ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="Lengths in frames: a clip takes the longest that its file fills. The project's if not given.",
+    )
     crop: Literal["center", "none"] = Field(
-        default="center", description="Cut the middle out of files of another shape than the project, or refuse them."
+        default="center", description="Cut the middle out of files of another shape than their clips, or refuse them."
     )
     start: float = Field(default=0.0, ge=0, description="Seconds into each file at which its first clip starts.")
     windows_per_file: int = Field(

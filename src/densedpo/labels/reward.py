@@ -33,8 +33,8 @@ class RewardLabelSettings(Settings):
 
     scorer: str = Field(
         min_length=1,
-        description="blockiness, flicker, freeze, sharpness or warping_error; with --command or --server the name that "
-        "the labels bear.",
+        description="blockiness, brisque, flicker, freeze, sharpness or warping_error; with --command or --server the "
+        "name that the labels bear.",
     )
     command: str | None = Field(None, description="Command that starts a scorer of your own; see docs/agreement.md.")
     server: str | None = Field(None, description="Address of a scorer of your own that is running.")

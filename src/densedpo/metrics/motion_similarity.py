@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import numpy as np
-
+from densedpo.judges.scorers.motion import Flow, opencv
 from densedpo.metrics.flow import forward_flow
 from densedpo.metrics.footage import Footage
 from densedpo.metrics.protocol import Asked, Metric, UnmeasurableError
@@ -32,10 +31,15 @@ class MotionSimilarity(Metric):
         u, v = forward_flow(clip), forward_flow(clip.partner)
         if u.shape != v.shape:
             raise UnmeasurableError(f"its partner has another size or length: flows of {u.shape} and {v.shape}")
-        power = float(np.square(u, dtype=np.float64).sum() + np.square(v, dtype=np.float64).sum())
+        power = _power(u) + _power(v)
         if power < 2 * STILL**2 * u[..., 0].size:
             raise UnmeasurableError("both clips stand still")
-        return float(2 * np.multiply(u, v, dtype=np.float64).sum() / power)
+        return 1 - _power(u - v) / power  # as |u - v|^2 = |u|^2 + |v|^2 - 2 <u, v>
+
+
+def _power(flow: Flow) -> float:
+    """The sum of squares, in double precision."""
+    return float(opencv().norm(flow.reshape(-1), opencv().NORM_L2SQR))
 
 
 METRICS = (MotionSimilarity(),)

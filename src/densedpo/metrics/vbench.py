@@ -21,7 +21,11 @@ def top_magnitude(flow_HW2: NDArray[np.floating]) -> float:
     """The mean of the largest 5% of the flow's magnitudes, in pixels."""
     squares = (flow_HW2[..., 0] ** 2 + flow_HW2[..., 1] ** 2).ravel()
     count = max(1, int(squares.size * 0.05))
-    largest = np.partition(squares, squares.size - count)[squares.size - count :]
+    # Only what reaches a level that a sixteenth of the pixels says is sorted out exactly: a third of the time.
+    sample = np.sort(squares[::16])
+    likely = squares[squares >= sample[int(0.9 * sample.size)]]
+    among = likely if likely.size >= count else squares
+    largest = np.partition(among, among.size - count)[among.size - count :]
     return float(np.sqrt(largest).mean(dtype=np.float64))
 
 

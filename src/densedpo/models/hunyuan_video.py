@@ -32,7 +32,7 @@ from densedpo.models.pipelines import LoadOptions, load_pipeline, sampling_defau
 from densedpo.store.schema import content_id
 
 PIPELINES = ("HunyuanVideoPipeline",)
-SIZES = ("13B (guidance-distilled)",)
+SIZES = ("HunyuanVideo 13B (guidance-distilled)",)
 FRAME_RULE = "1 + 4k"
 SIZE_RULE = "multiples of 16"
 PROVEN = (

@@ -26,7 +26,7 @@ from densedpo.models.lora import linear_layers
 from densedpo.models.pipelines import LoadOptions, load_pipeline, side_defaults
 
 PIPELINES = ("HunyuanVideo15Pipeline",)
-SIZES = ("8.3B, 480p and 720p, with and without guidance distillation (not the few-step ones)",)
+SIZES = ("HunyuanVideo 1.5 8.3B, 480p and 720p, guidance-distilled or not (not the few-step ones)",)
 FRAME_RULE = "1 + 4k"
 SIZE_RULE = "multiples of 16"
 PROVEN = (

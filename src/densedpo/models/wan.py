@@ -34,13 +34,13 @@ from densedpo.models.t5 import warn_if_truncated
 from densedpo.models.wan_vae import decode_clips, encode_clips
 
 PIPELINES = ("WanPipeline",)
-SIZES = ("2.1 T2V 1.3B", "2.1 T2V 14B", "2.2 T2V A14B (two experts)", "2.2 TI2V 5B (text to video)")
+SIZES = ("Wan 2.1 T2V 1.3B", "Wan 2.1 T2V 14B", "Wan 2.2 T2V A14B (two experts)", "Wan 2.2 TI2V 5B (text to video)")
 FRAME_RULE = "1 + 4k"
 SIZE_RULE = "multiples of 16; TI2V 5B: of 32"
 PROVEN = (
-    "sampling with Euler and encoding equal diffusers' on tiny random weights of all three builds, adapters on those "
-    "of 2.1 and A14B, UniPC, DPM++ and guided members (video to video) on those of 2.1; the embedded tiny model goes "
-    "from clips to report; published weights were not run here"
+    "sampling with Euler, encoding and adapters equal diffusers' on tiny random weights of all three builds, UniPC, "
+    "DPM++ and guided members (video to video) on those of 2.1; the embedded tiny model goes from clips to report; "
+    "published weights were not run here"
 )
 
 # From the official repository's generate.py and the diffusers model card of Wan 2.1.

@@ -27,7 +27,7 @@ from densedpo.models.wan import OFFICIAL_DEFAULTS, OFFICIAL_TI2V_5B, WanModel, c
 from densedpo.models.wan_vae import encode_clips
 
 PIPELINES = ("WanImageToVideoPipeline",)
-SIZES = ("2.1 I2V 14B", "2.2 I2V A14B (two experts)", "2.2 TI2V 5B (from a first frame)")
+SIZES = ("Wan 2.1 I2V 14B", "Wan 2.2 I2V A14B (two experts)", "Wan 2.2 TI2V 5B (from a first frame)")
 FRAME_RULE = "1 + 4k"
 SIZE_RULE = "multiples of 16; TI2V 5B: of 32"
 PROVEN = (

@@ -42,7 +42,7 @@ def generate_pairs(
     positive: Conditioning,
     negative: Conditioning,
 ) -> PairResult:
-    """Make the pairs of `recipes`, which share sampler, steps and guidance.
+    """Make the pairs of `recipes`, which share shape, sampler, steps and guidance.
 
     Args:
         clips_PCFHW: latents of the real clips, for guided pairs; None for independent ones.

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from densedpo.chunks import chunks
 from densedpo.diffusion.protocol import VideoModel
 from densedpo.files import temporary_beside
 from densedpo.models.encoded import (
@@ -27,6 +26,7 @@ from densedpo.pairs.settings import PairSettings
 from densedpo.progress import track
 from densedpo.store.project import Project
 from densedpo.store.schema import Clip, Pair, recipe_id
+from densedpo.store.shapes import like_batches, shape_of
 from densedpo.video.io import write_video
 
 Planned = tuple[Clip, dict[str, Any]]
@@ -45,9 +45,10 @@ def make_pairs(project: Project, model: VideoModel, settings: PairSettings) -> P
     """Make the planned pairs that the project does not have yet.
 
     Batches are cut from the whole plan, never from what happens to be left, so that a restart computes the same bits.
+    All clips of a batch have one shape.
 
     Raises:
-        UserError: no clips; eta out of range; the model cannot take the project's frames or size; the disk is full.
+        UserError: no clips; eta out of range; the model cannot take a clip's frames or size; the disk is full.
     """
     with project.lock("pairs"):
         todo = remaining(project, model, settings)
@@ -59,21 +60,19 @@ def make_pairs(project: Project, model: VideoModel, settings: PairSettings) -> P
     return PairsReport(len(ids), made, close)
 
 
-def remaining(project: Project, model: VideoModel, settings: PairSettings) -> list[Sequence[Planned]]:
+def remaining(project: Project, model: VideoModel, settings: PairSettings) -> list[list[Planned]]:
     """The batches of the plan that hold a pair which the project does not have yet.
 
     Raises:
         UserError: as `make_pairs`.
     """
     known = {pair.id for pair in project.pairs()}
-    batches = chunks(_planned(project, model, settings), settings.batch)
+    batches = like_batches(_planned(project, model, settings), lambda item: shape_of(item[0]), settings.batch)
     return [batch for batch in batches if any(recipe_id(recipe) not in known for _, recipe in batch)]
 
 
 def _planned(project: Project, model: VideoModel, settings: PairSettings) -> list[Planned]:
-    shape = project.settings
-    model.latent_shape(shape.frames, shape.height, shape.width)
-    return plan(list(project.clips(settings.split)), model, shape, settings)
+    return plan(list(project.clips(settings.split)), model, project.settings.fps, settings)
 
 
 def _encode_ahead(

@@ -14,6 +14,7 @@ from densedpo.pairs.recipe import plan
 from densedpo.pairs.settings import PairSettings, PreviewSettings
 from densedpo.progress import track
 from densedpo.store.project import Project
+from densedpo.store.shapes import like_batches, shape_of
 from densedpo.video.io import read_video
 from densedpo.video.player import contact_sheet
 
@@ -36,25 +37,25 @@ def preview_eta(project: Project, model: VideoModel, settings: PreviewSettings, 
     """
     clips = list(project.clips("train"))[: settings.clips]
     if not clips:
-        raise UserError("there are no clips in the train split: run `densedpo ingest` first")
-    latents = clip_latents(project, model, clips)
-    rows = [[read_video(project.media_path(clip.media))[0]] for clip in clips]
+        raise UserError("there are no clips in the train split: run `densedpo ingest`, with more than a few files")
+    rows = {clip.id: [read_video(project.media_path(clip.media))[0]] for clip in clips}
     cells = []
+    same = settings.model_dump(include={"sampler", "steps", "guidance", "seed"})
     for eta in track(sorted(settings.etas), description="previewing eta"):
-        same = settings.model_dump(include={"sampler", "steps", "guidance", "seed"})
         one = PairSettings(eta_low=eta, eta_high=eta, **same)
-        recipes = [recipe for _, recipe in plan(clips, model, project.settings, one)]
-        images = first_frames(recipes)
-        positive = conditioning(project, model, [r["prompt"] for r in recipes], images)
-        negative = conditioning(project, model, [r["negative_prompt"] for r in recipes], images)
-        result = generate_pairs(model, recipes, latents, positive, negative)
-        calls = round(recipes[0]["eta_step_fraction"] * recipes[0]["steps"])
-        for i, clip in enumerate(clips):
-            rows[i] += [result.video_a[i], result.video_b[i]]
-            cells.append(PreviewCell(clip.id, eta, calls, result.distance[i].item()))
+        for part in like_batches(clips, shape_of, len(clips)):
+            recipes = [recipe for _, recipe in plan(part, model, project.settings.fps, one)]
+            images = first_frames(recipes)
+            positive = conditioning(project, model, [r["prompt"] for r in recipes], images)
+            negative = conditioning(project, model, [r["negative_prompt"] for r in recipes], images)
+            result = generate_pairs(model, recipes, clip_latents(project, model, part), positive, negative)
+            calls = round(recipes[0]["eta_step_fraction"] * recipes[0]["steps"])
+            for i, clip in enumerate(part):
+                rows[clip.id] += [result.video_a[i], result.video_b[i]]
+                cells.append(PreviewCell(clip.id, eta, calls, result.distance[i].item()))
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_beside(out)
     with disk_full_is_clear(out):
-        contact_sheet([video for row in rows for video in row]).save(temporary, format="PNG")
+        contact_sheet([video for row in rows.values() for video in row]).save(temporary, format="PNG")
         put_in_place(temporary, out)
     return cells

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from itertools import islice
 from typing import Any
 
@@ -15,28 +16,46 @@ from densedpo.diffusion.schedule import eta_of_step_fraction, starting_at, step_
 from densedpo.diffusion.seeds import seed_of, uniform
 from densedpo.errors import UserError
 from densedpo.pairs.settings import PairSettings
-from densedpo.store.project import ProjectSettings
 from densedpo.store.schema import Clip
+from densedpo.store.shapes import Shape, shape_of
 
 SEEDS = 2**31  # seeds of members lie below
 
 
+def check_shapes(clips: Iterable[Clip], model: VideoModel) -> None:
+    """Raises UserError, naming the nearest valid values, if the model cannot take the shape of one of these clips."""
+    for shape, count in sorted(Counter(map(shape_of, clips)).items()):
+        try:
+            latent_shape(model, shape)
+        except UserError as error:
+            raise UserError(f"{count} clips are of {shape}, which {model.name} cannot take: {error}") from error
+
+
+def latent_shape(model: VideoModel, shape: Shape) -> tuple[int, int, int, int]:
+    """`(C, F, H', W')` of clips of a shape."""
+    return model.latent_shape(shape.frames, shape.height, shape.width)
+
+
 def plan(
-    clips: Sequence[Clip], model: VideoModel, shape: ProjectSettings, settings: PairSettings
+    clips: Sequence[Clip], model: VideoModel, fps: float, settings: PairSettings
 ) -> list[tuple[Clip, dict[str, Any]]]:
     """The recipes of `settings.count` pairs, in a fixed order: each clip once, then each clip a second time, and so on.
 
     Every recipe is a function of (settings, clip, repeat) alone, so a longer plan begins with the shorter one.
 
     Raises:
-        UserError: there are no clips, eta is out of the schedule's range, or the model has no such sampler.
+        UserError: there are no clips, the model cannot take one's shape, eta is out of the schedule's range, or the
+            model has no such sampler.
     """
     if not clips:
-        raise UserError(f"there are no clips in the {settings.split} split: run `densedpo ingest` first")
-    check_frame_rate(model, shape.fps)
+        raise UserError(
+            f"there are no clips in the {settings.split} split: run `densedpo ingest`, or name another --split"
+        )
+    check_frame_rate(model, fps)
+    check_shapes(clips, model)
     steps = settings.steps or model.defaults.steps
     sampler = sampler_of(model, settings.sampler)
-    sigmas = sampler.sigmas(steps, model.latent_shape(shape.frames, shape.height, shape.width))
+    sigmas = {shape: sampler.sigmas(steps, latent_shape(model, shape)) for shape in set(map(shape_of, clips))}
     common = {
         "mode": settings.mode,
         "model": model.model_hash,
@@ -47,26 +66,24 @@ def plan(
         "negative_prompt": model.defaults.negative_prompt
         if settings.negative_prompt is None
         else settings.negative_prompt,
-        "frames": shape.frames,
-        "fps": shape.fps,
-        "width": shape.width,
-        "height": shape.height,
+        "fps": fps,
     }
     if settings.guidance is None and model.defaults.guidance_2 is not None:
         common["guidance_2"] = model.defaults.guidance_2  # of the second expert
     count = settings.count or len(clips)
     turns = ((clip, repeat) for repeat in range(-(-count // len(clips))) for clip in clips)
     return [
-        (clip, common | _own(clip, repeat, sigmas, sampler, model, settings)) for clip, repeat in islice(turns, count)
+        (clip, common | _own(clip, repeat, sigmas[shape_of(clip)], sampler, model, settings))
+        for clip, repeat in islice(turns, count)
     ]
 
 
 def _own(
     clip: Clip, repeat: int, sigmas: Tensor, sampler: Sampler, model: VideoModel, settings: PairSettings
 ) -> dict[str, Any]:
-    """What sets this pair apart: clip, prompt, two seeds, and one eta for both members (two would teach a shortcut)."""
+    """What sets this pair apart: clip, shape, prompt, two seeds, and one eta for both (two would teach a shortcut)."""
     key = (settings.seed, "pair", settings.mode, clip.id, repeat)
-    own: dict[str, Any] = {
+    own: dict[str, Any] = shape_of(clip)._asdict() | {
         "clip": clip.id if settings.mode == "guided" else None,
         "prompt": clip.caption,
         "seed_a": seed_of(*key, "a") % SEEDS,
@@ -85,7 +102,7 @@ def _own(
 
 def schedule(recipe: dict[str, Any], model: VideoModel) -> Tensor:
     """The sigmas that both members are denoised through, `[n + 1]`: from eta for guided pairs, else all."""
-    size = model.latent_shape(recipe["frames"], recipe["height"], recipe["width"])
+    size = latent_shape(model, Shape(recipe["frames"], recipe["width"], recipe["height"]))
     sampler = sampler_of(model, recipe["sampler"])
     sigmas = sampler.sigmas(recipe["steps"], size)
     return starting_at(sigmas, recipe["eta"], sampler.multistep) if recipe["mode"] == "guided" else sigmas

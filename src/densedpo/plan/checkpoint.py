@@ -16,12 +16,12 @@ from densedpo.errors import UserError
 from densedpo.models.load import TINYWORLD, is_hub_id, model_folder
 from densedpo.models.pipelines import SIDE_FILE
 
+CONFIG_NAMES = {"scheduler": "scheduler_config.json", "guider": "guider_config.json"}  # of other parts: config.json
 CONFIG_FILES = (
     "model_index.json",
     SIDE_FILE,
     "*/config.json",
-    "scheduler/scheduler_config.json",
-    "guider/guider_config.json",
+    *(f"{part}/{name}" for part, name in CONFIG_NAMES.items()),
 )
 
 
@@ -75,6 +75,5 @@ def _write_published(name: str, folder: Path) -> None:
     for part, key in model["parts"].items():
         index[part] = parts[key]["class"]
         (folder / part).mkdir()
-        file = "scheduler_config.json" if part == "scheduler" else "config.json"
-        (folder / part / file).write_text(json.dumps(parts[key]["config"]))
+        (folder / part / CONFIG_NAMES.get(part, "config.json")).write_text(json.dumps(parts[key]["config"]))
     (folder / "model_index.json").write_text(json.dumps(index))

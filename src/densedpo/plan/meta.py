@@ -77,7 +77,7 @@ def load_meta(folder: Path, dtype: torch.dtype) -> MetaModel:
     index = json.loads((folder / "model_index.json").read_text())
     name = index.pop("_class_name")
     if name not in FAMILIES:
-        raise UserError(f"there are no plans for {name} yet: they know {', '.join(sorted(FAMILIES))}")
+        raise UserError(f"there are no plans for {name} yet: give a model of the kind {', '.join(sorted(FAMILIES))}")
     family, kind = FAMILIES[name], getattr(diffusers, name)
     settings = {key: value for key, value in index.items() if not isinstance(value, list) and key[0] != "_"}
     parts = {key: _part(folder / key, value, dtype) for key, value in index.items() if isinstance(value, list)}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from densedpo.store.project import Project
 
 Place = tuple[int, int]  # number of the prompt, seed
 Clip = tuple[str, float, int]  # address relative to the page, frames per second, frames
+WRITERS = 4  # clips written at once at most: each is held in memory
 
 
 def clip_data(
@@ -61,17 +64,21 @@ def remake_commands(project: Project, evaluation: Run, contestants: Sequence[str
 
 def _clips(evaluation: Run, rows: Sequence[Score], out: Path) -> dict[tuple[str, int, int], Clip]:
     """The clips that are there and can be read, each as a file that any browser plays."""
-    written = {}
-    for row in track(rows, description="clips"):
-        file = (evaluation.folder / row.video).resolve()
-        if not file.is_relative_to(evaluation.folder.resolve()) or not file.is_file():
-            continue  # a run's clips lie in its own folder, and they may have been removed to save space
-        try:
-            video = strip(out, f"{row.contestant}-{row.prompt_index:04d}-{row.seed}", {row.contestant: file})
-        except UserError:
-            continue
-        written[row.contestant, *row.key] = (video.file, round(video.fps, 3), round(video.seconds * video.fps))
-    return written
+    with ThreadPoolExecutor(min(WRITERS, os.cpu_count() or 1)) as pool:
+        clips = pool.map(lambda row: _clip(evaluation, row, out), rows)
+        found = zip(rows, track(clips, len(rows), "clips"), strict=True)
+        return {(row.contestant, *row.key): clip for row, clip in found if clip}
+
+
+def _clip(evaluation: Run, row: Score, out: Path) -> Clip | None:
+    file = (evaluation.folder / row.video).resolve()
+    if not file.is_relative_to(evaluation.folder.resolve()) or not file.is_file():
+        return None  # a run's clips lie in its own folder, and they may have been removed to save space
+    try:
+        video = strip(out, f"{row.contestant}-{row.prompt_index:04d}-{row.seed}", {row.contestant: file})
+    except UserError:
+        return None
+    return video.file, round(video.fps, 3), round(video.seconds * video.fps)
 
 
 def _about(name: str, about: Mapping[str, Any]) -> dict[str, Any]:

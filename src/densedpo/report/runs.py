@@ -88,10 +88,16 @@ def all_runs(project: Project, file: str) -> list[Run]:
 
 
 def newest_run(project: Project, kind: Literal["training", "evaluation"]) -> str | None:
-    """The run of this kind whose run.json was written last; None if the project has none."""
+    """The run of this kind whose run.json was written last; None if the project has none.
+
+    A sweep, which is a search among one run's checkpoints, only comes where there is no other evaluation.
+    """
     described = (project.root / "runs").glob("*/run.json")
-    found = [file for file in described if json.loads(file.read_text("utf-8")).get("kind") == kind]
-    newest = max(found, key=lambda file: (file.stat().st_mtime_ns, file.parent.name), default=None)
+    facts = {file: json.loads(file.read_text("utf-8")) for file in described}
+    found = [file for file in facts if facts[file].get("kind") == kind]
+    newest = max(
+        found, key=lambda file: ("sweep" not in facts[file], file.stat().st_mtime_ns, file.parent.name), default=None
+    )
     return newest.parent.name if newest else None
 
 

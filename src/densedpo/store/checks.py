@@ -1,5 +1,6 @@
 """Find what is wrong with a project: rows that contradict each other, files that are missing, damaged or nobody's."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +9,9 @@ from densedpo.files import file_digest
 from densedpo.store.project import SUFFIXES, Project
 from densedpo.store.schema import NATURAL_KEY, Clip, Pair, files_of, label_id, recipe_id
 from densedpo.store.segments import segment_grid
+from densedpo.store.shapes import contradiction
+
+MOST_OF_A_HEADER = 1 << 20  # bytes; two tensors take some hundred
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,38 +30,60 @@ class Problem:
 def validate(project: Project, deep: bool = False) -> list[Problem]:
     """Everything wrong with the project; `deep` also reads every file and compares its digest."""
     files: dict[Path, str] = {}
-    splits: dict[str, str] = {}
+    clips: dict[str, Clip] = {}
     pairs: dict[str, Pair] = {}
     problems: list[Problem] = []
     for clip in project.clips():
-        splits[clip.id] = clip.split
-        problems.extend(_shape(project, clip))
+        clips[clip.id] = clip
+        problems.extend(_shape(project, clip, None))
         files |= {project.file_path(kind, digest): f"clip {clip.id}" for kind, digest in files_of(clip)}
     for pair in project.pairs():
         pairs[pair.id] = pair
-        problems.extend([*_shape(project, pair), *_pair(pair, splits)])
+        guide = clips.get(pair.clip) if pair.clip else None
+        problems.extend([*_shape(project, pair, guide), *_pair(pair, clips)])
+        if deep:
+            problems.extend(_sides(project, pair))
         files |= {project.file_path(kind, digest): f"pair {pair.id}" for kind, digest in files_of(pair)}
     return [*problems, *_labels(project, pairs), *_present(files, deep), *_orphans(project, files)]
 
 
-def _shape(project: Project, row: Clip | Pair) -> Iterator[Problem]:
-    for key in ("frames", "fps", "width", "height"):
-        here, expected = getattr(row, key), getattr(project.settings, key)
-        if here != expected:
-            message = f"{row.table} {row.id} has {key} {here}, but the project has {expected}; make it again"
-            yield Problem("wrong-shape", row.id, message)
+def _shape(project: Project, row: Clip | Pair, guide: Clip | None) -> Iterator[Problem]:
+    if wrong := contradiction(row, project.settings.fps, guide):
+        yield Problem("wrong-shape", row.id, f"{row.table} {row.id} {wrong}; make it again")
 
 
-def _pair(pair: Pair, splits: dict[str, str]) -> Iterator[Problem]:
+def _sides(project: Project, pair: Pair) -> Iterator[Problem]:
+    """Both members' latents, if they can be read, are to have one shape."""
+    path = project.latents_path(pair.latents or "")
+    if pair.latents is None or not path.exists():
+        return
+    told = _tensors(path)
+    if told is not None and (told.get("a") is None or told.get("a") != told.get("b")):
+        message = f"the latents of pair {pair.id} are not of two videos of one shape ({told}); make the pair again"
+        yield Problem("wrong-shape", pair.id, message)
+
+
+def _tensors(path: Path) -> dict[str, list[int]] | None:
+    """Name → shape of the tensors in a safetensors file, from its header alone; None if it has no such header."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        try:
+            header = json.loads(file.read(min(length, MOST_OF_A_HEADER)))
+            return {name: told["shape"] for name, told in header.items() if name != "__metadata__"}
+        except (ValueError, AttributeError, TypeError, KeyError):  # damaged, which its digest tells
+            return None
+
+
+def _pair(pair: Pair, clips: dict[str, Clip]) -> Iterator[Problem]:
     if pair.id != recipe_id(pair.recipe):
         yield Problem("wrong-id", pair.id, f"pair {pair.id} was made by another recipe than it holds; make it again")
     if pair.clip is None:
         return
-    if pair.clip not in splits:
+    if pair.clip not in clips:
         message = f"pair {pair.id} was made from clip {pair.clip}, which is not in the project; ingest that clip again"
         yield Problem("missing-clip", pair.id, message)
-    elif pair.split != splits[pair.clip]:
-        message = f"pair {pair.id} is in {pair.split}, but its clip in {splits[pair.clip]}; make the pair again"
+    elif pair.split != clips[pair.clip].split:
+        message = f"pair {pair.id} is in {pair.split}, but its clip in {clips[pair.clip].split}; make the pair again"
         yield Problem("wrong-split", pair.id, message)
 
 

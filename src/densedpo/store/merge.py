@@ -1,16 +1,17 @@
 """Join another project into this one: rows and files. What disagrees is reported and never overwritten."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 from densedpo.errors import UserError
 from densedpo.files import copy_atomic
 from densedpo.store.project import BATCH, Project, R
-from densedpo.store.schema import Label, Row, files_of, references_of
+from densedpo.store.schema import Clip, Label, Pair, Row, files_of, references_of
+from densedpo.store.shapes import contradiction
 from densedpo.store.tables import differing
 
-SHARED = ("width", "height", "frames", "fps", "segment_seconds")
+SHARED = ("fps", "segment_seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +34,8 @@ class MergeReport:
 def merge(project: Project, other: Project) -> MergeReport:
     """Add the clips, pairs, labels, events and files of `other` to `project`; a second merge adds nothing.
 
-    A row whose id is here with other content, whose file is missing there, or that refers to such a row is left out
-    and reported. Raises UserError if the two differ in frames, fps, size or segment_seconds.
+    A row whose id is here with other content, whose file is missing there, whose shape contradicts its clip or recipe,
+    or that refers to such a row is left out and reported. Raises UserError if the two differ in fps or segment_seconds.
     """
     for key in SHARED:
         here, there = getattr(project.settings, key), getattr(other.settings, key)
@@ -77,8 +78,9 @@ def _merge_rows(project: Project, other: Project, rows: Iterable[R], report: Mer
             if known.id not in fresh:
                 _bring_files(project, other, known)  # imported labels bring their pairs, but no videos
         ready = []
+        guides = _guides(other, new)
         for row in new:
-            obstacle = _obstacle(row, other, left_out)
+            obstacle = _obstacle(row, other, left_out, guides)
             if obstacle:
                 obstacles.append((row, obstacle))
             else:
@@ -92,7 +94,12 @@ def _merge_rows(project: Project, other: Project, rows: Iterable[R], report: Mer
         report.added[batch[0].table] += project.add(ready)
 
 
-def _obstacle(row: Row, other: Project, left_out: set[str]) -> str:
+def _guides(other: Project, rows: Sequence[Row]) -> dict[str, Clip]:
+    """The clips that these pairs were made from."""
+    return other.by_id(Clip, {row.clip for row in rows if isinstance(row, Pair) and row.clip is not None})
+
+
+def _obstacle(row: Row, other: Project, left_out: set[str], guides: dict[str, Clip]) -> str:
     """Why a row that is new here must stay out; '' if nothing is in the way."""
     for reference in references_of(row):
         if reference in left_out:
@@ -100,6 +107,9 @@ def _obstacle(row: Row, other: Project, left_out: set[str]) -> str:
     for kind, digest in files_of(row):
         if not other.file_path(kind, digest).exists():
             return f"needs {other.file_path(kind, digest)}, which is missing"
+    if isinstance(row, Clip | Pair):
+        guide = guides.get(row.clip) if isinstance(row, Pair) and row.clip else None
+        return contradiction(row, other.settings.fps, guide)
     return ""
 
 

@@ -124,11 +124,13 @@ def _fill(
 ) -> NDArray[np.int64]:
     """Enter the pairs of which nothing has more than one vote; returns the rows of the others."""
     place = {pair: row for row, pair in enumerate(pairs)}
-    names, *numbers = zip(*votes, strict=True)
-    row_V = np.fromiter((place.get(name, -1) for name in names), np.int64, len(names))
+    # Column by column: unpacking all rows at once makes an object a row that Python's garbage collector walks over.
+    row_V = np.array([place.get(vote[0], -1) for vote in votes])
     here_V = row_V >= 0
     row_V = row_V[here_V]
-    segment_V, sign_V, seconds_V = (np.array(values, kind)[here_V] for values, kind in zip(numbers, "iif", strict=True))
+    segment_V, sign_V, seconds_V = (
+        np.array([vote[column] for vote in votes], kind)[here_V] for column, kind in ((1, "i"), (2, "i"), (3, "f"))
+    )
     units = found.sign_PS.shape[1] + 1
     odd_V = (segment_V >= units - 1) | ~np.isclose(seconds_V, seconds)
     count_PU = np.bincount(row_V * units + np.minimum(segment_V, units - 2) + 1, minlength=len(pairs) * units)

@@ -35,12 +35,15 @@ R = TypeVar("R", Clip, Pair, Label, Event)
 
 
 class ProjectSettings(Settings):
-    """What all clips and pairs of a project share. Written once, to project.yaml."""
+    """What the clips and pairs of a project share, if they are not ingested otherwise. Written once, to project.yaml.
+
+    All have the same frames a second; frames and size are those of clips for which `ingest` was told no others.
+    """
 
     model: str = Field(default="tinyworld", description="tinyworld, a diffusers folder, or a hub id (owner/name).")
-    width: int = Field(default=48, gt=0, description="Width of all clips, in pixels.")
-    height: int = Field(default=48, gt=0, description="Height of all clips, in pixels.")
-    frames: int = Field(default=33, gt=0, description="Frames of all clips.")
+    width: int = Field(default=48, gt=0, description="Width of clips, in pixels.")
+    height: int = Field(default=48, gt=0, description="Height of clips, in pixels.")
+    frames: int = Field(default=33, gt=0, description="Frames of clips.")
     fps: float = Field(default=8.0, gt=0, description="Frames a second of all clips.")
     segment_seconds: float = Field(default=1.0, gt=0, description="Seconds that one label covers.")
     database: str | None = Field(

@@ -15,9 +15,12 @@ CHOICES = ("a", "b", "tie", "skip")
 ANNOTATOR_KINDS = ("human", "oracle", "vlm", "reward")
 
 
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
 def canonical_json(value: Any) -> str:
     """The one JSON text of a value: sorted keys, no spaces. Raises ValueError for NaN and infinity."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return _ENCODER.encode(value)
 
 
 def content_id(*parts: Any) -> str:

@@ -66,13 +66,13 @@ def spread(denoiser: torch.nn.Module, device: torch.device, processes: int) -> t
     return held, whole
 
 
-def share_videos(denoiser: Any, processes: int, shape: tuple[int, int, int, int]) -> None:
+def share_videos(denoiser: Any, processes: int, *shapes: tuple[int, int, int, int]) -> None:
     """Let all processes work on each video, with a part of its tokens each (DeepSpeed Ulysses, arXiv 2309.14509).
 
     They meet in self-attention, where each has all tokens of a part of the heads. There is no way back.
 
     Args:
-        shape: `(C, F, H', W')` of a video's latents.
+        shapes: `(C, F, H', W')` of all latents that there will be.
 
     Raises:
         UserError: diffusers has no plan for this architecture, or heads or tokens cannot be divided.
@@ -82,8 +82,13 @@ def share_videos(denoiser: Any, processes: int, shape: tuple[int, int, int, int]
     config = denoiser.config
     patch = config.patch_size
     patch_FHW = (getattr(config, "patch_size_t", None) or 1, patch, patch) if isinstance(patch, int) else patch
-    tokens = math.prod(size // of_patch for size, of_patch in zip(shape[1:], patch_FHW, strict=True))
-    for count, what in ((config.num_attention_heads, "attention heads"), (tokens, "tokens a video")):
+    tokens = [
+        math.prod(size // of_patch for size, of_patch in zip(shape[1:], patch_FHW, strict=True)) for shape in shapes
+    ]
+    for count, what in (
+        (config.num_attention_heads, "attention heads"),
+        *((each, "tokens a video") for each in tokens),
+    ):
         if count % processes:
             raise UserError(f"--context-parallel divides {count} {what}, which {processes} processes cannot do evenly")
     denoiser.enable_parallelism(config=ContextParallelConfig(ulysses_degree=processes))

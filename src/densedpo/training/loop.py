@@ -32,13 +32,13 @@ from densedpo.models.lora import (
 )
 from densedpo.progress import track
 from densedpo.store.project import Project
+from densedpo.store.shapes import like_batches
 from densedpo.training import checkpoint
 from densedpo.training.blocks import compiled, share_videos, spread
 from densedpo.training.data import Batch, Dataset, Slot, load_batch, load_dataset, slots_of
 from densedpo.training.log import Log
 from densedpo.training.papers import draw_curves, write_papers
 from densedpo.training.processes import Processes
-from densedpo.training.prompts import unencoded
 from densedpo.training.reference import ReferenceTable
 from densedpo.training.run import adapter_header, begin_run, finish_run
 from densedpo.training.samples import Samples
@@ -82,13 +82,14 @@ def train(
         dataset = dataset or load_dataset(project, model, settings)
         validation = load_dataset(project, model, settings, "validation") if settings.validate_every else None
         run = processes.first_first(lambda: begin_run(project, model, dataset, settings, name))
-        processes.first_first(lambda: encode_prompts(project, model, unencoded(project, model, dataset, validation)))
+        prompts = [*dataset.unencoded, *(validation.unencoded if validation else ())]
+        processes.first_first(lambda: encode_prompts(project, model, prompts))
         clips = processes.first_first(lambda: Samples(project, model, settings, run)) if settings.sample_every else None
-        with denoiser_to_train(project, model, settings, processes) as parameters:
+        with denoiser_to_train(dataset, processes) as parameters:
             optimiser = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
             first, seconds = processes.first_first(lambda: _resume(run, model, optimiser))
-            engine = engine_for(project, model, dataset, settings, processes)
-            with Log(run, settings, 0.5 * engine.beta_mean, first, processes.first) as log:
+            engine = engine_for(dataset, processes)
+            with Log(run, settings, 0.5 * dataset.beta_mean, first, processes.first) as log:
                 if clips:
                     clips.after(first, log, processes)
                 for step, batches in track(
@@ -118,13 +119,12 @@ def train(
 
 
 @contextmanager
-def denoiser_to_train(
-    project: Project, model: VideoModel, settings: TrainSettings, processes: Processes
-) -> Iterator[list[torch.nn.Parameter]]:
+def denoiser_to_train(dataset: Dataset, processes: Processes) -> Iterator[list[torch.nn.Parameter]]:
     """The denoiser with its adapters, set up as asked; as it was, afterwards, unless processes share it.
 
     Yields what is trained.
     """
+    model, settings = dataset.model, dataset.settings
     denoiser: Any = model.denoiser
     alpha = settings.rank if settings.alpha is None else settings.alpha
     with fresh_adapter(denoiser, model.lora_targets, settings.rank, alpha, settings.seed) as parameters:
@@ -137,18 +137,13 @@ def denoiser_to_train(
         try:
             with compiled(denoiser) if settings.compile else nullcontext():
                 if processes.share_videos:
-                    share_videos(denoiser, processes.count, latent_shape(project, model))
+                    share_videos(denoiser, processes.count, *dataset.latent_shapes.values())
                 if processes.sharded:
                     _spread(denoiser, processes)
                 yield parameters
         finally:
             if settings.checkpointing:
                 denoiser.disable_gradient_checkpointing()
-
-
-def latent_shape(project: Project, model: VideoModel) -> tuple[int, int, int, int]:
-    """`(C, F, H', W')` of the project's videos."""
-    return model.latent_shape(project.settings.frames, project.settings.height, project.settings.width)
 
 
 def _spread(denoiser: torch.nn.Module, processes: Processes) -> None:
@@ -158,18 +153,16 @@ def _spread(denoiser: torch.nn.Module, processes: Processes) -> None:
         print(f"each process holds {share} of frozen weights", file=sys.stderr)
 
 
-def engine_for(
-    project: Project, model: VideoModel, dataset: Dataset, settings: TrainSettings, processes: Processes
-) -> Engine:
+def engine_for(dataset: Dataset, processes: Processes) -> Engine:
     """The engine; its reference table, if there is one, has been checked against the reference."""
-    beta_mean = settings.beta_mean(latent_shape(project, model))
+    project, model, settings = dataset.project, dataset.model, dataset.settings
     table = ReferenceTable(project, model, settings) if settings.reference_draws and settings.method != "sft" else None
-    frames_SF = torch.tensor(dataset.frames_SF, dtype=torch.float32)
-    engine = Engine(project, model, settings, frames_SF, beta_mean, table, processes)
+    engine = Engine(project, model, settings, table, processes)
     if table is not None:
-        batch = load_batch(slots_of(dataset, 0, settings)[:CHECKED])
-        inputs = engine.inputs(batch, engine.sigmas(batch))
-        table.check(model, batch.slots, inputs, 0.5 * beta_mean, settings, processes)
+        first = slots_of(dataset, 0, settings)[:CHECKED]
+        for batch in map(load_batch, like_batches(first, lambda slot: slot.example.shape, CHECKED)):
+            inputs = engine.inputs(batch, engine.sigmas(batch))
+            table.check(model, batch.slots, inputs, 0.5 * engine.beta_mean(batch), settings, processes)
     return engine
 
 

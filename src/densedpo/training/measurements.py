@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from densedpo.losses.common import LossOutput, PairErrors
+from densedpo.training.lengths import stacked
 
 BINS = 5
 
@@ -49,7 +50,7 @@ class Measurements:
         """The numbers for the log; 0 where nothing counted, nothing at all if no preference was seen (sft)."""
         if not self._parts:
             return {}
-        whole = {name: torch.cat(values) for name, values in self._parts.items()}
+        whole = {name: stacked(values) for name, values in self._parts.items()}  # what shorter videos lack weighs 0
         place = (whole["sigma"] * BINS).long().clamp(max=BINS - 1)
         bins = {}
         for number in sorted(set(place.tolist())):

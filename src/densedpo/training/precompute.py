@@ -13,10 +13,10 @@ from densedpo.errors import UserError
 from densedpo.models.encoded import encode_prompts
 from densedpo.progress import track
 from densedpo.store.project import Project
+from densedpo.store.shapes import like_batches
 from densedpo.training.data import Dataset, Slot, fixed_slot, load_batch, load_dataset
 from densedpo.training.loop import denoiser_to_train, engine_for
 from densedpo.training.processes import Processes
-from densedpo.training.prompts import unencoded
 from densedpo.training.settings import TrainSettings
 
 
@@ -42,18 +42,18 @@ def precompute(
     if not 1 <= part <= parts:
         raise UserError(f"there is no part {part} of {parts}: the first is 1, the last {parts}")
     dataset = load_dataset(project, model, settings)
-    encode_prompts(project, model, unencoded(project, model, dataset))
+    encode_prompts(project, model, dataset.unencoded)
     alone = Processes(torch.device("cpu"))
-    with denoiser_to_train(project, model, settings, alone):
-        engine = engine_for(project, model, dataset, settings, alone)
+    with denoiser_to_train(dataset, alone):
+        engine = engine_for(dataset, alone)
         assert engine.table is not None
         total = (len(dataset) * settings.reference_draws - part) // parts + 1
         batches = -(-total // settings.batch)
         for slots in track(batched(_slots(dataset, settings, part, parts), settings.batch), batches, "reference"):
             missing = [slot for slot, entry in zip(slots, engine.table.read(slots), strict=True) if entry is None]
             engine.table.used += len(slots) - len(missing)
-            if missing:
-                batch = load_batch(missing)
+            for alike in like_batches(missing, lambda slot: slot.example.shape, settings.batch):
+                batch = load_batch(alike)
                 with memory_is_clear("a batch of reference forwards"):
                     engine.reference(batch, engine.inputs(batch, engine.sigmas(batch)))
     return engine.table.computed, engine.table.used

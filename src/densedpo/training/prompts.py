@@ -1,46 +1,30 @@
-"""Which prompts are still to be encoded: one walk over the prompts' column, one listing of the cache."""
+"""Which prompts are still to be encoded: one listing of the cache, asked about each prompt on the way past."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable
 
-import numpy as np
-
-from densedpo.chunks import chunks
 from densedpo.diffusion.protocol import VideoModel
 from densedpo.models.encoded import prompt_name, prompts_folder
-from densedpo.store.opinions import pair_columns
-from densedpo.store.project import BATCH, Project
-from densedpo.training.data import Dataset, mode_of
+from densedpo.store.project import Project
 
 
-def prompts_of(dataset: Dataset) -> Iterator[str]:
-    """Every example's prompt, in order."""
-    if dataset.clips:
-        for part in chunks(range(len(dataset)), BATCH):
-            yield from (example.prompt for example in dataset.examples(part))
-        return
-    for rows in pair_columns(dataset.project, ("prompt",), dataset.split, mode_of(dataset.settings)):
-        chosen = np.isin(np.array([row[0] for row in rows], "S32"), _between(dataset, rows[0][0], rows[-1][0]))
-        yield from (row[1] for row, of_dataset in zip(rows, chosen, strict=True) if of_dataset)
+class Unencoded:
+    """The distinct prompts, of those it was shown, that the cache lacked when this was made; in order."""
 
+    def __init__(self, project: Project, model: VideoModel) -> None:
+        self._model, self._found = model, dict[str, None]()
+        folder = prompts_folder(project, model)
+        self._encoded = set(os.listdir(folder)) if folder.exists() else set()
 
-def _between(dataset: Dataset, first: str, last: str) -> np.ndarray[tuple[int], np.dtype[np.bytes_]]:
-    """The dataset's ids in this range: they are in order."""
-    begin, end = np.searchsorted(dataset.id_N, np.array([first, last], "S32"))
-    return dataset.id_N[begin : end + 1]
+    def look(self, prompts: Iterable[str]) -> None:
+        """Show it prompts."""
+        for prompt in prompts:
+            if prompt_name(self._model, prompt) not in self._encoded:
+                self._found[prompt] = None
 
-
-def unencoded(project: Project, model: VideoModel, *datasets: Dataset | None) -> list[str]:
-    """The distinct prompts of these datasets that the cache lacks."""
-    folder = prompts_folder(project, model)
-    encoded = set(os.listdir(folder)) if folder.exists() else set()
-    missing = (
-        prompt
-        for dataset in datasets
-        if dataset is not None
-        for prompt in prompts_of(dataset)
-        if prompt_name(model, prompt) not in encoded
-    )
-    return list(dict.fromkeys(missing))
+    @property
+    def prompts(self) -> tuple[str, ...]:
+        """Those that it found."""
+        return tuple(self._found)

@@ -46,7 +46,7 @@ def begin_run(project: Project, model: VideoModel, dataset: Dataset, settings: T
             f"{model.name}; train the model that made them, or make the pairs anew in a new project"
         )
     run = project.run_folder(name)
-    facts = _facts(project, model, dataset, settings)
+    facts = _facts(model, dataset, settings)
     described = run / "run.json"
     if described.exists():
         _check_same(run, settings, json.loads(described.read_text()), facts)
@@ -70,9 +70,8 @@ def finish_run(run: Path, seconds: float) -> None:
     write_text_atomic(described, json.dumps(facts, indent=2) + "\n")
 
 
-def _facts(project: Project, model: VideoModel, dataset: Dataset, settings: TrainSettings) -> dict[str, Any]:
-    shape = project.settings
-    beta_mean = settings.beta_mean(model.latent_shape(shape.frames, shape.height, shape.width))
+def _facts(model: VideoModel, dataset: Dataset, settings: TrainSettings) -> dict[str, Any]:
+    beta_mean = dataset.beta_mean
     adapters = {"init_adapter": settings.init_adapter, "reference_adapter": settings.reference_adapter}
     return {
         "kind": "training",
@@ -87,6 +86,7 @@ def _facts(project: Project, model: VideoModel, dataset: Dataset, settings: Trai
         "effective_k": 0.5 * beta_mean,  # -log sigmoid(-k Delta), errors as means over channels, height, width
         "dataset": dataset.fingerprint,
         "pairs": len(dataset),
+        "shapes": [shape._asdict() | {"count": count} for shape, count in dataset.counts.items()],
         "left_out": dataset.left_out,
         "pairs_of_other_weights": dataset.foreign,
         **{name: file_digest(path / WEIGHTS) for name, path in adapters.items() if path and (path / WEIGHTS).exists()},

@@ -27,6 +27,7 @@ from densedpo.models.encoded import conditioning, first_frames_of
 from densedpo.store.opinions import pair_columns
 from densedpo.store.project import Project
 from densedpo.store.schema import content_id
+from densedpo.store.shapes import Shape, shape_of
 from densedpo.training.log import Log
 from densedpo.training.processes import Processes
 from densedpo.training.settings import TrainSettings
@@ -48,10 +49,11 @@ max-width:18em}}video{{width:100%;min-width:140px;max-width:320px;display:block}
 
 @dataclass(frozen=True)
 class HeldOut:
-    """A prompt that is not trained on, what the denoiser is given for it, and the name of its files."""
+    """A prompt that is not trained on, what the denoiser is given for it, its clip's shape, and its files' name."""
 
     prompt: str
     told: Conditioning
+    shape: Shape
     name: str
 
 
@@ -60,7 +62,7 @@ class Samples:
 
     def __init__(self, project: Project, model: VideoModel, settings: TrainSettings, run: Path) -> None:
         """Finds and encodes the prompts. Raises UserError if there are none, or a file of them cannot be used."""
-        self.model, self.settings, self.run, self.size = model, settings, run, project.settings
+        self.model, self.settings, self.run, self.fps = model, settings, run, project.settings.fps
         self.every = settings.sample_every or 1
         self.held = list(_held_out(project, model, settings))
         self.negative = conditioning(project, model, [model.defaults.negative_prompt])
@@ -75,15 +77,15 @@ class Samples:
                 latents_BCFHW = self._draw(held)
                 if processes.first:
                     file.parent.mkdir(parents=True, exist_ok=True)
-                    write_video(file, self.model.decode(latents_BCFHW)[0], self.size.fps)
+                    write_video(file, self.model.decode(latents_BCFHW)[0], self.fps)
         if processes.first:
             log.show(step, {f"samples/{held.name}": strip(read_video(self._file(step, held))[0]) for held in self.held})
             self._write_page()
 
     @torch.no_grad()
     def _draw(self, held: HeldOut) -> torch.Tensor:
-        model, size = self.model, self.size
-        shape = model.latent_shape(size.frames, size.height, size.width)
+        model = self.model
+        shape = model.latent_shape(held.shape.frames, held.shape.height, held.shape.width)
         start_BCFHW = noise(shape, self.settings.seed, "samples", held.prompt)[None]
         given = {k: v for k, v in held.told.tensors.items() if k not in self.negative.tensors}
         negative = Conditioning(self.negative.tensors | given)  # the same first frame, if there is one
@@ -120,36 +122,39 @@ def strip(frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _held_out(project: Project, model: VideoModel, settings: TrainSettings) -> Iterator[HeldOut]:
+    size = project.settings
     if settings.sample_prompts is not None:
-        found: list[tuple[str, str | None]] = [(prompt, None) for prompt in _lines_of(settings.sample_prompts)]
+        own = Shape(size.frames, size.width, size.height)
+        found: list[tuple[str, str | None, Shape]] = [(line, None, own) for line in _lines_of(settings.sample_prompts)]
         if given_frames(model):
             raise UserError(
                 f"{model.name} animates a given first frame, and the prompts in {settings.sample_prompts} have none: "
                 "leave --sample-prompts out, and held-out pairs are used"
             )
     else:
-        found = [(prompt, id) for id, prompt in itertools.islice(_held_out_rows(project, settings), MOST)]
+        rows = itertools.islice(_held_out_rows(project, settings), MOST)
+        found = [(prompt, id, Shape(*shape)) for id, prompt, *shape in rows]
     if not found:
         raise UserError(
             f"{project.root} has no held-out prompts to render, for nothing is in its validation or test split: name "
             "some with --sample-prompts FILE, or leave --sample-every out"
         )
-    for place, (prompt, id) in enumerate(found):
+    for place, (prompt, id, shape) in enumerate(found):
         told = conditioning(project, model, [prompt], first_frames_of(project, model, [id]) if id else None)
-        yield HeldOut(prompt, told, f"{place:02d}-{content_id(prompt)[:8]}")
+        yield HeldOut(prompt, told, shape, f"{place:02d}-{content_id(prompt)[:8]}")
 
 
-def _held_out_rows(project: Project, settings: TrainSettings) -> Iterator[tuple[str, str]]:
-    """Id and prompt of held-out pairs (not for sft) and then clips, each prompt once."""
+def _held_out_rows(project: Project, settings: TrainSettings) -> Iterator[tuple[str, str, int, int, int]]:
+    """Id, prompt and shape of held-out pairs (not for sft) and then clips, each prompt once."""
     seen: set[str] = set()
     mode = "independent" if settings.method == "vanilla" else "guided"
     for split in ("validation", "test"):
-        clips = ((clip.id, clip.caption) for clip in project.clips(split))
-        pairs = ((id, prompt) for part in pair_columns(project, ("prompt",), split, mode) for id, prompt in part)
-        for id, prompt in clips if settings.method == "sft" else itertools.chain(pairs, clips):
-            if prompt not in seen:
-                seen.add(prompt)
-                yield id, prompt
+        clips = ((clip.id, clip.caption, *shape_of(clip)) for clip in project.clips(split))
+        pairs = itertools.chain.from_iterable(pair_columns(project, ("prompt", *Shape._fields), split, mode))
+        for row in clips if settings.method == "sft" else itertools.chain(pairs, clips):
+            if row[1] not in seen:
+                seen.add(row[1])
+                yield row
 
 
 def _lines_of(file: Path) -> list[str]:

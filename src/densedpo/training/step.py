@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from densedpo.chunks import chunks
 from densedpo.diffusion.protocol import VideoModel
 from densedpo.losses.common import LossOutput, PairErrors
 from densedpo.models.encoded import conditioning, first_frames_of
 from densedpo.store.project import Project
+from densedpo.store.shapes import Shape, like_batches
 from densedpo.training.data import Batch, Slot, load_batch
 from densedpo.training.draws import draw_noise, draw_sigma, sigma_weights
 from densedpo.training.errors import Inputs, frame_errors, prepare, products, residual
@@ -35,21 +35,20 @@ class Engine:
     project: Project
     model: VideoModel
     settings: TrainSettings
-    frames_SF: Tensor
-    beta_mean: float  # in units of mean squared error
     table: ReferenceTable | None
     processes: Processes
 
     def load(self, slots: Sequence[Slot]) -> list[Batch]:
-        """The latents of this process's part of the slots, a micro-batch each.
+        """The latents of this process's part of the slots, a micro-batch of one shape each.
 
-        Where every forward is common work, a process that has fewer micro-batches than the first runs along with some
-        that count for nothing.
+        Slots are dealt by shape, so that processes have alike work. Where every forward is common work, a process that
+        has fewer micro-batches than another runs along with some that count for nothing.
         """
-        own, size = self.processes.part(slots), self.settings.micro_batch or len(slots)
-        batches = [load_batch(part) for part in chunks(own, size)]
+        dealt, size = sorted(slots, key=_shape), self.settings.micro_batch or len(slots)
+        batches = [load_batch(part) for part in like_batches(self.processes.part(dealt), _shape, size)]
         if self.processes.sharded and not self.processes.share_videos:
-            idle = len(chunks(slots[:: self.processes.count], size)) - len(batches)
+            parts = (dealt[rank :: self.processes.count] for rank in range(self.processes.count))
+            idle = max(len(like_batches(part, _shape, size)) for part in parts) - len(batches)
             batches += [dataclasses.replace(load_batch(slots[:1]), counts=False) for _ in range(idle)]
         return batches
 
@@ -86,7 +85,16 @@ class Engine:
             return matching_loss(policy_NF, weight_B), None
         (policy_a, policy_b), (reference_a, reference_b) = policy_NF.chunk(2), reference_NF.chunk(2)
         errors = PairErrors(policy_a, policy_b, reference_a, reference_b, product_BF)
-        return preference_loss(errors, batch, self.frames_SF, weight_B, self.beta_mean, self.settings), errors
+        return preference_loss(errors, batch, batch.frames_SF, weight_B, self.beta_mean(batch), self.settings), errors
+
+    def beta_mean(self, batch: Batch) -> float:
+        """beta in units of mean squared error, for videos of this batch's shape."""
+        channels, frames, height, width = batch.a_BCFHW.shape[1:]
+        return self.settings.beta_mean((channels, frames, height, width))
+
+
+def _shape(slot: Slot) -> Shape:
+    return slot.example.shape
 
 
 def accumulate(engine: Engine, batches: Sequence[Batch]) -> tuple[float, Measurements]:
@@ -106,14 +114,14 @@ def accumulate(engine: Engine, batches: Sequence[Batch]) -> tuple[float, Measure
         output, errors, share = backward(engine, batch, sigma_B, inputs, reference_NF, divisor)
         loss += share
         if errors is not None and batch.counts:
-            measured.add(errors, output, sigma_B, *frame_preferences(batch, engine.frames_SF, settings))
+            measured.add(errors, output, sigma_B, *frame_preferences(batch, batch.frames_SF, settings))
     return loss, measured
 
 
 def weight_of(engine: Engine, batches: Sequence[Batch], sigmas: Sequence[Tensor]) -> float:
     """What these batches add to what the step's loss is divided by."""
     return sum(
-        total_weight(batch, engine.frames_SF, sigma_weights(sigma_B, engine.settings), engine.settings)
+        total_weight(batch, batch.frames_SF, sigma_weights(sigma_B, engine.settings), engine.settings)
         for batch, sigma_B in zip(batches, sigmas, strict=True)
         if batch.counts
     )

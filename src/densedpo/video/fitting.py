@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,27 @@ def first_clip(path: Path, frames: int, fps: float, width: int, height: int) -> 
     chosen = resample_frames(times[:-1], fps, frames)
     clip = np.stack([fit(frame, width, height) for frame in iter_frames(path, indices=iter(chosen))])
     return clip, float(own)
+
+
+def nearest_size(width: int, height: int, sizes: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """Of several sizes (width, height) the one nearest in aspect ratio, as a ratio of ratios, to a video of this size.
+
+    Of those that the video is large enough for, if there are any, and the largest of equally near ones; else the
+    smallest of equally near ones, to which the video will be enlarged.
+    """
+    large_enough = [size for size in sizes if size[0] <= width and size[1] <= height]
+
+    def rank(size: tuple[int, int]) -> tuple[float, int]:
+        apart = abs(math.log(width * size[1] / (height * size[0])))
+        return round(apart, 9), math.prod(size) * (-1 if large_enough else 1)
+
+    return min(large_enough or sizes, key=rank)
+
+
+def lost(width: int, height: int, new_width: int, new_height: int) -> float:
+    """The larger share of a side that `fit` cuts off a video of this size to make it a clip of the new one."""
+    scale = min(width / new_width, height / new_height)
+    return max(1 - new_width * scale / width, 1 - new_height * scale / height)
 
 
 def fit(frame: Frame, width: int, height: int) -> Frame:

@@ -75,18 +75,24 @@ def read_video(path: str | Path, limits: Limits = DEFAULT_LIMITS) -> tuple[Frame
     """
     with opened(Path(path), limits) as (container, stream):
         times: list[float] = []
-        frames: list[Frame] = []
+        frames: Frames | None = None  # room for as many as the header tells of, else twice as much each time it is full
         to_rgb = _RgbConverter(stream)
         for time, frame in _decoded(container, stream, Path(path), limits):
             width, height = _shown_size(frame, stream)
-            if (needed := max(stream.frames, len(frames) + 1) * width * height * 3) > limits.decoded_bytes:
+            if (needed := max(stream.frames, len(times) + 1) * width * height * 3) > limits.decoded_bytes:
                 raise UserError(
                     f"{path}: its frames need {needed / 2**30:.1f} GiB of memory, at most "
                     f"{limits.decoded_bytes / 2**30:.1f} GiB are allowed; cut it into shorter clips"
                 )
+            if frames is None:
+                frames = np.empty((max(stream.frames, 1), height, width, 3), np.uint8)
+            elif len(times) == len(frames):
+                full, frames = frames, np.empty((2 * len(frames), height, width, 3), np.uint8)
+                frames[: len(full)] = full
+            frames[len(times)] = to_rgb(frame)
             times.append(time)
-            frames.append(to_rgb(frame))
-        return np.stack(frames), _rate(stream, times)
+        assert frames is not None, "a video without a frame has been refused"
+        return frames[: len(times)], _rate(stream, times)
 
 
 def iter_frames(

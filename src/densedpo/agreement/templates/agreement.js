@@ -6,9 +6,14 @@ for (const card of document.querySelectorAll(".cards figure")) {
   let loop = null;
   const play = () => video.play().catch(() => {}); // interrupted by a pause
   video.addEventListener("click", () => (video.paused ? play() : video.pause()));
-  video.addEventListener("timeupdate", () => {
-    if (loop && (video.currentTime >= loop.end || video.currentTime < loop.start)) video.currentTime = loop.start;
-  });
+  // Looked at before every repaint: `timeupdate` comes four times a second, a quarter of a segment late.
+  const follow = () => {
+    if (video.paused) return;
+    const outside = loop && (video.currentTime >= loop.end || video.currentTime < loop.start);
+    if (outside && !video.seeking) video.currentTime = loop.start;
+    requestAnimationFrame(follow);
+  };
+  video.addEventListener("play", () => requestAnimationFrame(follow));
   for (const button of card.querySelectorAll("button[data-start]")) {
     button.addEventListener("click", () => {
       loop = { start: Number(button.dataset.start), end: Number(button.dataset.end) };

@@ -7,15 +7,21 @@ from itertools import pairwise
 import numpy as np
 
 from densedpo.judges.scorers.protocol import About, DeclinedError, PixelScorer
-from densedpo.video.io import Frames
+from densedpo.video.io import Frame, Frames
 
 
 def flicker(frames_THWC: Frames, fps: float) -> float:
     """(255 - mean absolute difference of neighbouring frames) / 255. Raises DeclinedError for a single frame."""
     if len(frames_THWC) < 2:
         raise DeclinedError("flickering needs 2 frames or more")
-    steps = [np.abs(np.subtract(one, two, dtype=np.int16)).mean() for one, two in pairwise(frames_THWC)]
-    return float((255 - np.mean(steps)) / 255)
+    return float((255 - np.mean([_difference(one, two) for one, two in pairwise(frames_THWC)])) / 255)
+
+
+def _difference(one_HWC: Frame, two_HWC: Frame) -> float:
+    """Mean absolute difference in 0..255, exactly; in bytes, which is several times as fast as in wider numbers."""
+    apart = np.maximum(one_HWC, two_HWC) - np.minimum(one_HWC, two_HWC)
+    rows = apart.reshape(len(apart), -1).sum(axis=1, dtype=np.uint32)
+    return float(rows.sum(dtype=np.uint64)) / apart.size
 
 
 SCORER = PixelScorer(

@@ -34,7 +34,7 @@ def sampled_grey(frames_THWC: Frames, fps: float) -> Grey:
     """Sampled frames in grey at full size, [N, H, W]."""
     cv2 = opencv()
     sampled = frames_THWC[:: sampling_interval(fps)]
-    return np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in sampled]).astype(np.uint8)
+    return np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in sampled], dtype=np.uint8)
 
 
 def reduced(grey_NHW: Grey) -> Grey:
@@ -45,7 +45,7 @@ def reduced(grey_NHW: Grey) -> Grey:
     if scale >= 1:
         return grey_NHW
     size = round(width * scale), round(height * scale)
-    return np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in grey_NHW]).astype(np.uint8)
+    return np.stack([cv2.resize(frame, size, interpolation=cv2.INTER_AREA) for frame in grey_NHW], dtype=np.uint8)
 
 
 def flow(grey_Nhw: Grey) -> Flow:
@@ -56,7 +56,7 @@ def flow(grey_Nhw: Grey) -> Flow:
     method = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
     method.setFinestScale(1)
     method.setVariationalRefinementIterations(2)
-    return np.stack([method.calc(one, two, None) for one, two in pairwise(grey_Nhw)]).astype(np.float32)
+    return np.stack([method.calc(one, two, None) for one, two in pairwise(grey_Nhw)], dtype=np.float32)
 
 
 def opencv() -> Any:

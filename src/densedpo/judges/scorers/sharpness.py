@@ -20,7 +20,7 @@ def laplacian_sharpness(grey_NHW: Grey) -> float:
     Pixels at the edge, which lack a neighbour, do not count.
     """
     cv2 = opencv()
-    inner = [cv2.Laplacian(frame, cv2.CV_32F)[1:-1, 1:-1] for frame in grey_NHW]
+    inner = [cv2.Laplacian(frame, cv2.CV_16S)[1:-1, 1:-1] for frame in grey_NHW]
     return float(np.mean([np.log2(1 + cv2.meanStdDev(each)[1][0, 0] ** 2) for each in inner]))
 
 

@@ -74,14 +74,18 @@
     const place = (time) => {
       cursor.style.left = `${Math.min(100, (100 * (time + frame / 2)) / Number(timeline.dataset.seconds))}%`;
     };
+    const still = () => Math.floor(video.currentTime / frame) * frame;
     if ("requestVideoFrameCallback" in video) {
-      const follow = (_, shown) => { place(shown.mediaTime); video.requestVideoFrameCallback(follow); };
+      const follow = (_, shown) => {
+        place(video.paused ? still() : shown.mediaTime);
+        video.requestVideoFrameCallback(follow);
+      };
       video.requestVideoFrameCallback(follow);
     } else {
       video.addEventListener("timeupdate", () => place(video.currentTime));
     }
-    // A browser may leave out the callback of a frame, and after a seek no other frame follows.
-    video.addEventListener("seeked", () => place(Math.floor(video.currentTime / frame) * frame));
+    // A browser may leave out the callback of a frame or call it late, and after a seek no other frame follows.
+    video.addEventListener("seeked", () => place(still()));
     for (const button of timeline.querySelectorAll("button")) {
       // Half a frame in: seeking to a frame's very start may show the one before.
       button.addEventListener("click", () => seek(video, (Number(button.dataset.frame) + 0.5) * frame));

@@ -29,8 +29,8 @@ from densedpo.store.schema import (
     recipe_id,
 )
 from densedpo.store.segments import segment_grid
+from densedpo.store.shapes import Shape
 
-SHAPE = ("frames", "fps", "width", "height")
 MOST = 2**31 - 1  # what an integer column of PostgreSQL holds
 
 
@@ -165,10 +165,15 @@ def _check(label: Label, pair: Pair, clip: Clip | None, settings: ProjectSetting
     for prefix, row in (("pair_", pair), ("clip_", clip)):
         if row is None:
             continue
-        for name in SHAPE:
-            here, there = getattr(row, name), getattr(settings, name)
-            if here != there:
-                raise RowError(f"{prefix}{name} is {here:g}, but the project has {there:g}; import into one alike")
+        if row.fps != settings.fps:
+            told = f"is {row.fps:g}, but the project has {settings.fps:g}"
+            raise RowError(f"{prefix}fps {told}; import into one alike")
+    for name in Shape._fields:
+        here = getattr(pair, name)
+        if pair.recipe.get(name, here) != here:
+            raise RowError(f"pair_{name} is {here}, but pair_recipe says {pair.recipe[name]!r:.80}; they must agree")
+        if clip is not None and getattr(clip, name) != here:
+            raise RowError(f"pair_{name} is {here}, but clip_{name} {getattr(clip, name)}; they must agree")
     if clip is not None and clip.split != pair.split:
         raise RowError(f"pair_split is {pair.split}, but clip_split {clip.split}; they must agree")
     count = _segments(pair.frames, pair.fps, label.segment_seconds)
