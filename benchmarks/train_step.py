@@ -34,12 +34,13 @@ from densedpo.store.project import Project, ProjectSettings
 from densedpo.store.schema import Label, Pair, recipe_id
 from densedpo.tinyworld import world
 from densedpo.training import TrainSettings
-from densedpo.training.data import Dataset, load_dataset, slots_of
+from densedpo.training.data import Dataset, slots_of
 from densedpo.training.errors import Inputs, frame_errors
 from densedpo.training.loop import _prefetched
 from densedpo.training.objective import frame_preferences
 from densedpo.training.processes import Processes
 from densedpo.training.reference import ReferenceTable
+from densedpo.training.selection import load_dataset
 from densedpo.training.step import Engine, accumulate
 
 

@@ -29,7 +29,8 @@ from densedpo.store.project import Project, ProjectSettings
 from densedpo.store.schema import Label, Pair, content_id, recipe_id
 from densedpo.store.tables import values_of
 from densedpo.training import TrainSettings
-from densedpo.training.data import load_batch, load_dataset, slots_of
+from densedpo.training.data import load_batch, slots_of
+from densedpo.training.selection import load_dataset
 
 SEGMENTS = 4
 UNENCODED = (0, 7)

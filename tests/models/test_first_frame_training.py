@@ -15,8 +15,8 @@ from densedpo.pairs import PairSettings
 from densedpo.pairs.make import make_pairs
 from densedpo.store.project import Project, ProjectSettings
 from densedpo.training import TrainSettings
-from densedpo.training.data import load_dataset
 from densedpo.training.loop import train
+from densedpo.training.selection import load_dataset
 from small_projects import give_labels
 
 CASES = [*((random_wan_image, build) for build in BUILDS), (random_cogvideox_image, "1.5")]

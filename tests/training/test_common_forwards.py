@@ -10,9 +10,10 @@ from torch import Tensor
 from densedpo.models.lora import fresh_adapter
 from densedpo.store.project import Project
 from densedpo.training import TrainSettings
-from densedpo.training.data import load_dataset, slots_of
+from densedpo.training.data import slots_of
 from densedpo.training.processes import Processes
 from densedpo.training.reference import ReferenceTable, reference_errors
+from densedpo.training.selection import load_dataset
 from densedpo.training.step import Engine, accumulate, validation_loss
 from small_projects import empty_project, give_labels, model_at, plant_pair
 

@@ -14,12 +14,13 @@ from densedpo.errors import UserError
 from densedpo.models.lora import fresh_adapter
 from densedpo.store.project import Project
 from densedpo.training import TrainSettings
-from densedpo.training.data import load_batch, load_dataset, slots_of
+from densedpo.training.data import load_batch, slots_of
 from densedpo.training.errors import residual
 from densedpo.training.loop import train
 from densedpo.training.precompute import precompute
 from densedpo.training.processes import Processes
 from densedpo.training.reference import ReferenceTable, reference_errors
+from densedpo.training.selection import load_dataset
 from densedpo.training.step import Engine, accumulate
 from small_projects import empty_project, give_labels, model_at, plant_pair, project_with_clips
 

@@ -23,12 +23,13 @@ from densedpo.store.project import Project, ProjectSettings
 from densedpo.store.segments import segment_grid
 from densedpo.store.shapes import Shape, like_batches, shape_of
 from densedpo.training import TrainSettings
-from densedpo.training.data import Dataset, Slot, load_dataset, slots_of
+from densedpo.training.data import Dataset, Slot, slots_of
 from densedpo.training.loop import train
 from densedpo.training.measurements import Measurements
 from densedpo.training.precompute import precompute
 from densedpo.training.processes import Processes
 from densedpo.training.reference import ReferenceTable
+from densedpo.training.selection import load_dataset
 from densedpo.training.step import Engine, accumulate, weight_of
 from densedpo.video.io import read_video, write_video
 from small_projects import SECONDS, empty_project, give_labels, model_at, plant_pair

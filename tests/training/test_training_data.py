@@ -12,8 +12,9 @@ from densedpo.errors import UserError
 from densedpo.store.project import Project
 from densedpo.store.shapes import Shape
 from densedpo.training import TrainSettings
-from densedpo.training.data import Dataset, Example, Slot, batch_order, load_dataset, slots_of
+from densedpo.training.data import Dataset, Example, Slot, batch_order, slots_of
 from densedpo.training.draws import draw_noise, draw_sigma, sigma_weights
+from densedpo.training.selection import load_dataset
 from small_projects import empty_project, give_labels, model_at, plant_pair, project_with_clips
 
 METHODS = ("dense", "structural", "vanilla")

@@ -8,8 +8,9 @@ import pytest
 from densedpo.models.encoded import encode_prompts
 from densedpo.store.project import Project
 from densedpo.training import TrainSettings
-from densedpo.training.data import Dataset, load_dataset
+from densedpo.training.data import Dataset
 from densedpo.training.loop import train
+from densedpo.training.selection import load_dataset
 from small_projects import CAPTIONS, empty_project, give_labels, model_at, plant_pair, project_with_clips
 
 

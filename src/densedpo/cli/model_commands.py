@@ -100,8 +100,8 @@ def train(
 ) -> Result:
     """Train a LoRA adapter from the labels into runs/NAME."""
     from densedpo.models import load_model
-    from densedpo.training.data import load_dataset
     from densedpo.training.loop import train as run
+    from densedpo.training.selection import load_dataset
 
     opened = Project.open(project)
     model = load_model(opened.settings.model, loading)

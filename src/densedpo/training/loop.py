@@ -35,13 +35,14 @@ from densedpo.store.project import Project
 from densedpo.store.shapes import like_batches
 from densedpo.training import checkpoint
 from densedpo.training.blocks import compiled, share_videos, spread
-from densedpo.training.data import Batch, Dataset, Slot, load_batch, load_dataset, slots_of
+from densedpo.training.data import Batch, Dataset, Slot, load_batch, slots_of
 from densedpo.training.log import Log
 from densedpo.training.papers import draw_curves, write_papers
 from densedpo.training.processes import Processes
 from densedpo.training.reference import ReferenceTable
 from densedpo.training.run import adapter_header, begin_run, finish_run
 from densedpo.training.samples import Samples
+from densedpo.training.selection import load_dataset
 from densedpo.training.settings import TrainSettings
 from densedpo.training.step import Engine, accumulate, validation_loss
 from densedpo.training.trackers import wanted

@@ -14,9 +14,10 @@ from densedpo.models.encoded import encode_prompts
 from densedpo.progress import track
 from densedpo.store.project import Project
 from densedpo.store.shapes import like_batches
-from densedpo.training.data import Dataset, Slot, fixed_slot, load_batch, load_dataset
+from densedpo.training.data import Dataset, Slot, fixed_slot, load_batch
 from densedpo.training.loop import denoiser_to_train, engine_for
 from densedpo.training.processes import Processes
+from densedpo.training.selection import load_dataset
 from densedpo.training.settings import TrainSettings
 
 
