@@ -15,7 +15,7 @@ demo: $(INSTALLED) ## the whole loop on the embedded tiny world; writes demo/rep
 	$(BIN)/densedpo demo --out demo
 
 test: $(INSTALLED) browser postgres ## the fast checks
-	@$(BIN)/python -m pytest -m 'not long'
+	@$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not long'
 
 check-long: $(INSTALLED) browser postgres ## everything, also what takes minutes
 	@$(BIN)/python -m pytest
