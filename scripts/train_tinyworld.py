@@ -2,9 +2,10 @@
 
     python scripts/train_tinyworld.py all --out build/tinyworld --to src/densedpo/tinyworld/model
 
-Three stages, each also to be run alone: `vae` (the autoencoder), `denoiser` (text encoder and denoiser on the latents),
-`export` (the model folder). Every stage is resumable: stopped at any moment and run again with the same arguments, it
-goes on from its last checkpoint, bit for bit. Batches are pure functions of (seed, step).
+Four stages, each also to be run alone: `vae` (the autoencoder), `decoder` (its decoder alone, further), `denoiser`
+(text encoder and denoiser on the latents), `export` (the model folder). Every stage is resumable: stopped at any moment
+and run again with the same arguments, it goes on from its last checkpoint, bit for bit. Batches are pure functions of
+(seed, step).
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from pathlib import Path
 
 from tinyworld_training import autoencoder, denoiser
 
-STEPS = {"vae": 14000, "denoiser": 7720}
+STEPS = {"vae": 7200, "decoder": 13100, "denoiser": 7720}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=["all", "vae", "denoiser", "export"])
+    parser.add_argument("stage", choices=["all", "vae", "decoder", "denoiser", "export"])
     parser.add_argument("--out", type=Path, required=True, help="where checkpoints, latents and logs go")
     parser.add_argument("--steps", type=int, help=f"of this stage, if not {STEPS}")
     parser.add_argument("--until", type=int, help="stop this stage at a step, to go on later with the same arguments")
@@ -29,9 +30,11 @@ def main() -> None:
     )
     args = parser.parse_args()
     if args.stage == "all" and (args.steps or args.until):
-        parser.error("--steps and --until belong to one stage: say vae or denoiser instead of all")
+        parser.error("--steps and --until belong to one stage: say vae, decoder or denoiser instead of all")
     if args.stage in ("all", "vae"):
         autoencoder.train(args.out, args.steps or STEPS["vae"], args.seed, args.until)
+    if args.stage in ("all", "decoder"):
+        autoencoder.train_decoder(args.out, args.steps or STEPS["decoder"], args.seed, args.until)
     if args.stage in ("all", "denoiser"):
         denoiser.train(args.out, args.steps or STEPS["denoiser"], args.seed, args.until)
     if args.stage in ("all", "export"):

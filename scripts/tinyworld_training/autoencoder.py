@@ -1,4 +1,4 @@
-"""The tiny model's autoencoder: first on single pictures, which are cheap, then on clips."""
+"""The tiny model's autoencoder: first on single pictures, which are cheap, then on whole clips."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .trainer import Muon, Trainer
 
 CHANNELS = 16
 CONFIG: dict[str, Any] = dict(
-    base_dim=24,
+    base_dim=16,
     z_dim=CHANNELS,
     dim_mult=[1, 2, 2],
     num_res_blocks=1,
@@ -33,7 +33,8 @@ CONFIG: dict[str, Any] = dict(
     scale_factor_temporal=4,
     scale_factor_spatial=8,
 )
-PICTURES = 0.25  # of the steps see single pictures
+PICTURES = 0.55  # of the steps see single pictures
+FIRST_DECODER_STEP = 10_000  # of scenes that the first stage never saw
 
 
 def new_autoencoder() -> AutoencoderKLWan:
@@ -104,15 +105,11 @@ def as_tensors(scenes: list[world.Scene]) -> tuple[torch.Tensor, torch.Tensor, l
 
 
 def batch(step: int, count: int, frames: int, size: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """`count` stretches of `frames` frames, and what the shape covers, in windows of `size` pixels around it.
-
-    Each is the faster one of two scenes: motion is what is hard, and no speed should come out worse than another.
-    """
+    """`count` stretches of `frames` frames, and what the shape covers, in windows of `size` pixels around it."""
     rng = np.random.default_rng([seed, 0, step])
     parts = []
     for row in range(count):
-        first_scene = 2 * (step * 32 + row)
-        scene = max((world.draw_scene(seed, first_scene + i) for i in range(2)), key=path_length)
+        scene = world.draw_scene(seed, step * 32 + row)
         first = int(rng.integers(0, world.FRAMES - frames + 1))
         seen = slice(first, first + frames)
         scene = dataclasses.replace(scene, centres=scene.centres[seen], angles=scene.angles[seen])
@@ -122,10 +119,6 @@ def batch(step: int, count: int, frames: int, size: int, seed: int) -> tuple[tor
         window = (..., slice(top, top + size), slice(left, left + size))
         parts.append((video[window], shape[window]))
     return torch.cat([v for v, _ in parts]), torch.cat([s for _, s in parts])
-
-
-def path_length(scene: world.Scene) -> float:
-    return float(np.linalg.norm(np.diff(scene.centres, axis=0), axis=1).sum())
 
 
 def reconstruction_loss(
@@ -156,23 +149,40 @@ def train(out: Path, steps: int, seed: int, until: int | None = None) -> Trainer
     trainer = Trainer("vae", out, vae, optimisers(vae), steps)
 
     def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        video, shape = batch(step, *stage(step / steps), seed)
+        count, frames = (32, 1) if step < PICTURES * steps else (4, world.FRAMES)
+        video, shape = batch(step, count, frames, 32, seed)
+        return reconstruction_loss(vae, video, shape, torch.Generator().manual_seed(seed * 1_000_003 + step))
+
+    trainer.run(loss_of, save_every=100, ema=0.99, until=until)
+    return trainer
+
+
+def train_decoder(out: Path, steps: int, seed: int, until: int | None = None) -> Trainer:
+    """Train the decoder further, as `out/decoder.pt`: the latents stay, so a denoiser can be trained meanwhile."""
+    vae = make_fast(load_encoder(out))
+    vae.decoder.requires_grad_(True)
+    vae.post_quant_conv.requires_grad_(True)
+    trainer = Trainer("decoder", out, vae, optimisers(vae), steps)
+
+    def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        # Half the length in larger windows: a fast shape stays in view. Whole clips at the end.
+        count, frames, size = (6, 17, 40) if step < 0.8 * steps else (4, world.FRAMES, 32)
+        video, shape = batch(FIRST_DECODER_STEP + step, count, frames, size, seed)
         return reconstruction_loss(vae, video, shape, torch.Generator().manual_seed(seed * 1_000_003 + step))
 
     trainer.run(loss_of, save_every=100, ema=0.998, until=until)
     return trainer
 
 
-def stage(done: float) -> tuple[int, int, int]:
-    """How many clips of how many frames in windows of what size a step sees, by the share of training done."""
-    if done < PICTURES:
-        return 32, 1, 32
-    # Half the length in larger windows: a fast shape stays in view. Whole clips at the end, or colours run away.
-    return (6, 17, 40) if done < 0.85 else (4, world.FRAMES, 32)
-
-
-def load(out: Path) -> AutoencoderKLWan:
-    """The autoencoder: the average of its weights over the last hundreds of steps."""
+def load_encoder(out: Path) -> AutoencoderKLWan:
+    """The autoencoder of the first stage: the average of its weights over the last hundreds of steps."""
     vae = new_autoencoder()
     vae.load_state_dict(torch.load(out / "vae.pt", weights_only=True)["averages"])
     return vae.eval().requires_grad_(False)
+
+
+def load(out: Path) -> AutoencoderKLWan:
+    """The autoencoder with the decoder of the second stage."""
+    vae = load_encoder(out)
+    vae.load_state_dict(torch.load(out / "decoder.pt", weights_only=True)["averages"])
+    return vae

@@ -43,16 +43,15 @@ SAMPLING: dict[str, Any] = dict(
 )  # fmt: skip
 BATCH = 32
 CHUNK, POOL = 1024, 24 * 1024  # clips encoded at once; clips in all
-FIRST_SCENE = 2_000_000  # scenes that the autoencoder never saw
+FIRST_SCENE = 1_000_000  # scenes that the autoencoder never saw
 
 
 class LatentPool:
     """Encoded clips of the base split, made in chunks as they are first needed, and kept on disk."""
 
     def __init__(self, out: Path, seed: int):
-        self.seed, self.vae = seed, make_fast(autoencoder.load(out))
-        digest = file_digest(out / "vae.pt")  # latents of no other autoencoder or seed
-        self.folder = out / "latents" / f"{digest[:12]}-{seed}"
+        self.seed, self.vae = seed, make_fast(autoencoder.load_encoder(out))
+        self.folder = out / "latents" / f"{file_digest(out / 'vae.pt')[:12]}-{seed}"  # of no other autoencoder or seed
         self.chunks: list[torch.Tensor] = []
         self.captions: list[str] = []
         self.folder.mkdir(parents=True, exist_ok=True)
