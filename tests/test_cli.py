@@ -73,6 +73,12 @@ def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str]) ->
     assert [name for name in cli.COMMANDS if name.split()[0] not in text] == []
 
 
+def test_a_command_that_loads_diffusers_complains_of_nothing() -> None:
+    program = Path(sys.executable).with_name("densedpo")
+    done = subprocess.run([program, "models", "--json"], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["--version"]) == 0
     assert capsys.readouterr().out.strip() == __version__

@@ -4,6 +4,7 @@ A command's file is imported when that command runs, so `densedpo --help` is qui
 Exit codes: 0 done, 1 our fault, 2 the user's mistake, 130 stopped (the same command goes on from there).
 """
 
+import logging
 import re
 import sys
 import traceback
@@ -110,6 +111,8 @@ COMMANDS = {
     ),
     "doctor": ("doctor_command", "Say what is installed, what is missing, how to get it.", "densedpo doctor"),
 }
+# Where torchao is installed, they warn at every import of diffusers of CUDA libraries that no command needs.
+CHATTERS = ("torchao", "torch.utils._pytree", "diffusers.quantizers.torchao")
 # The first word of commands that have two.
 GROUPS = {"label": "Get labels of pairs: from machines, from files, and out again."}
 
@@ -138,6 +141,8 @@ _add_commands()
 
 def main() -> None:
     """The console script `densedpo`."""
+    for name in CHATTERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
     sys.exit(run(sys.argv[1:]))
 
 
