@@ -1,11 +1,14 @@
-"""Projects and models for the tests of the stages: 9 frames of 48x48 at 8 fps, a model with random weights."""
+"""For the tests of the stages: projects of 9 frames of 48x48 at 8 fps, a model with random weights, what runs leave."""
 
 import functools
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from diffusers import WanPipeline
+from safetensors.torch import load_file
+from torch import Tensor
 
 from densedpo.diffusion.seeds import noise
 from densedpo.models import load_model
@@ -115,3 +118,14 @@ def give_labels(project: Project, pair: Pair, *choices: str, whole: str | None =
     opinions: list[tuple[int | None, str]] = [(i, choice) for i, choice in enumerate(choices) if choice]
     opinions += [(None, whole)] if whole else []
     project.add_labels([Label.make(pair=pair.id, segment=s, choice=c, **values) for s, c in opinions])
+
+
+def weights_of(run: Path) -> dict[str, Tensor]:
+    """The adapter that a training run ended with."""
+    return load_file(run / "adapter/pytorch_lora_weights.safetensors")
+
+
+def log_of(run: Path) -> list[dict[str, Any]]:
+    """What a training run logged at each step, but for the time that it took."""
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]

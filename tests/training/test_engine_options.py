@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from densedpo.errors import UserError
@@ -22,7 +21,7 @@ from densedpo.training.processes import Processes
 from densedpo.training.reference import ReferenceTable, reference_errors
 from densedpo.training.selection import load_dataset
 from densedpo.training.step import Engine, accumulate
-from small_projects import empty_project, give_labels, model_at, plant_pair, project_with_clips
+from small_projects import empty_project, give_labels, log_of, model_at, plant_pair, project_with_clips, weights_of
 
 ALONE = Processes(torch.device("cpu"))
 SHORT: dict[str, Any] = {"steps": 4, "rank": 2, "lr": 3e-3, "warmup": 0, "batch": 3, "save_every": 2, "beta": 2000.0}
@@ -46,14 +45,6 @@ def project(random_wan_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 def run(project: Project, name: str, **changes: Any) -> Path:
     return train(project, model_at(Path(project.settings.model)), TrainSettings(**{**SHORT, **changes}), name).run
-
-
-def log_of(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-
-
-def weights_of(folder: Path) -> dict[str, Tensor]:
-    return load_file(folder / "adapter/pytorch_lora_weights.safetensors")
 
 
 def gradients(project: Project, table: bool = False, **changes: Any) -> tuple[float, dict[str, Tensor]]:

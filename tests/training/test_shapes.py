@@ -32,7 +32,7 @@ from densedpo.training.reference import ReferenceTable
 from densedpo.training.selection import load_dataset
 from densedpo.training.step import Engine, accumulate, weight_of
 from densedpo.video.io import read_video, write_video
-from small_projects import SECONDS, empty_project, give_labels, model_at, plant_pair
+from small_projects import SECONDS, empty_project, give_labels, log_of, model_at, plant_pair, weights_of
 
 ALONE = Processes(torch.device("cpu"))
 SQUARE, WIDE, LONG, TALL = Shape(9, 48, 48), Shape(9, 64, 48), Shape(17, 48, 48), Shape(17, 48, 64)
@@ -65,15 +65,6 @@ def loaded(project: Project, **changes: Any) -> Dataset:
 def engine_of(data: Dataset, table: bool = False, processes: Processes = ALONE) -> Engine:
     kept = ReferenceTable(data.project, data.model, data.settings) if table else None
     return Engine(data.project, data.model, data.settings, kept, processes)
-
-
-def weights_of(run: Path) -> dict[str, Tensor]:
-    return load_file(run / "adapter/pytorch_lora_weights.safetensors")
-
-
-def log_of(run: Path) -> list[dict[str, Any]]:
-    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
 
 def test_each_example_has_the_labels_of_its_own_segments(project: Project) -> None:

@@ -24,7 +24,7 @@ from densedpo.training.blocks import repeated_blocks, share_videos, spread
 from densedpo.training.loop import train
 from densedpo.training.precompute import precompute
 from forked import Forked, Moment, lines_in
-from small_projects import empty_project, give_labels, model_at, plant_pair
+from small_projects import empty_project, give_labels, log_of, model_at, plant_pair
 
 ADAPTER = "adapter/pytorch_lora_weights.safetensors"
 SETTINGS: dict[str, Any] = {
@@ -132,14 +132,9 @@ def finished(random_wan_folder: Path, tmp_path_factory: pytest.TempPathFactory) 
     return Finished(narrow, wide, killed, whole, done)
 
 
-def log_of(project: Project, name: str) -> list[dict[str, Any]]:
-    rows = [json.loads(line) for line in (project.root / "runs" / name / "log.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
-
-
 def check_same(project: Project, name: str) -> None:
     """The run `name` is the run `one`, up to rounding."""
-    rows = [log_of(project, each) for each in (name, "one")]
+    rows = [log_of(project.root / "runs" / each) for each in (name, "one")]
     for mine, theirs in zip(*rows, strict=True):
         assert mine.keys() == theirs.keys()
         for key in mine.keys() - {"by_sigma", "alarms"}:
@@ -176,7 +171,9 @@ def test_each_process_holds_half_of_sharded_weights(finished: Finished, name: st
 def test_sharded_runs_that_are_killed_end_bit_for_bit_as_one_left_alone(finished: Finished) -> None:
     """With a table that each of the two projects filled for itself."""
     assert finished.killed_after < LONG["steps"]
-    assert log_of(finished.killed, "long") == log_of(finished.whole, "long"), finished.killed_after
+    assert log_of(finished.killed.root / "runs/long") == log_of(finished.whole.root / "runs/long"), (
+        finished.killed_after
+    )
     killed, whole = (load_file(each.root / "runs" / "long" / ADAPTER) for each in (finished.killed, finished.whole))
     assert all(torch.equal(killed[name], whole[name]) for name in whole), finished.killed_after
 

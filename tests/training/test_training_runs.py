@@ -18,7 +18,7 @@ from densedpo.store.project import Project
 from densedpo.training import TrainSettings, checkpoint
 from densedpo.training.loop import train
 from forked import Forked, densedpo, lines_in
-from small_projects import empty_project, give_labels, model_at, plant_pair
+from small_projects import empty_project, give_labels, log_of, model_at, plant_pair
 
 ADAPTER = "adapter/pytorch_lora_weights.safetensors"
 SHORT = {"steps": 4, "rank": 2, "lr": 1e-3, "warmup": 2, "batch": 3, "save_every": 2}
@@ -42,11 +42,6 @@ def project(random_wan_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
 def run(project: Project, name: str, **changes: Any) -> Path:
     settings = TrainSettings(**{**SHORT, **changes})
     return train(project, model_at(Path(project.settings.model)), settings, name).run
-
-
-def log_of(folder: Path) -> list[dict[str, float]]:
-    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]
 
 
 def adapter_of(folder: Path) -> dict[str, bytes | str]:
