@@ -40,6 +40,10 @@ NAMED = {
     "skyreels-v2-14b": 14,
     "hunyuan-video-1.5-480p": 8.3,
     "hunyuan-video-1.5-720p": 8.3,
+    "kandinsky5-lite-2b": 2,
+    "kandinsky5-pro-19b": 19,
+    "sana-video-2b-480p": 2,
+    "sana-video-2b-720p": 2,
 }
 TO_A_TENTH = {"hunyuan-video-1.5-480p", "hunyuan-video-1.5-720p"}  # of a billion, by their makers' README
 

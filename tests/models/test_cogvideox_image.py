@@ -1,13 +1,16 @@
 """CogVideoX models that animate a given first frame, against diffusers' image-to-video pipeline on the same folder."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from diffusers import CogVideoXImageToVideoPipeline
+from diffusers import CogVideoXDPMScheduler, CogVideoXImageToVideoPipeline
 from diffusers.pipelines.cogvideo import pipeline_cogvideox_image2video as official
+from diffusers.schedulers import scheduling_dpm_cogvideox
 from family_checks import relative_error, trained_adapter
+from model_folders import variant
 from PIL import Image
 from tiny_cogvideox import CHANNELS, PROMPTS
 from tiny_cogvideox_image import KINDS, random_cogvideox_image
@@ -15,6 +18,7 @@ from torch import Tensor
 
 from densedpo.diffusion.protocol import Conditioning
 from densedpo.diffusion.sampler import sample
+from densedpo.diffusion.samplers import sampler_name, sampler_of
 from densedpo.diffusion.seeds import noise
 from densedpo.errors import UserError
 from densedpo.models import load_model, lora
@@ -46,6 +50,10 @@ def starts(model: CogVideoXImageModel) -> Tensor:
 
 @pytest.fixture
 def pipeline(folder: Path, monkeypatch: pytest.MonkeyPatch) -> CogVideoXImageToVideoPipeline:
+    return diffusers_pipeline(folder, monkeypatch)
+
+
+def diffusers_pipeline(folder: Path, monkeypatch: pytest.MonkeyPatch) -> CogVideoXImageToVideoPipeline:
     """diffusers' own, that draws from the image's posterior; here it takes the mean, as ours does."""
     means = official.retrieve_latents
     monkeypatch.setattr(official, "retrieve_latents", lambda encoded, _: means(encoded, sample_mode="argmax"))
@@ -83,6 +91,36 @@ def test_samples_equal_those_of_the_diffusers_pipeline(
 ) -> None:
     assert relative_error(ours(model, guidance), theirs(pipeline, starts(model), guidance)) <= 1e-5
     assert model.denoiser.config["in_channels"] == 2 * CHANNELS
+
+
+def test_the_makers_stochastic_sampler_equals_the_pipelines(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That scheduler draws its noise once or twice a step and uses the last; here each draw is ours of that step."""
+    fresh = variant(folder, tmp_path / "dpm", "model_index.json", scheduler=["diffusers", "CogVideoXDPMScheduler"])
+    model, pipeline = load_model(str(fresh), device="cpu"), diffusers_pipeline(fresh, monkeypatch)
+    assert isinstance(model, CogVideoXImageModel)
+    assert isinstance(pipeline.scheduler, CogVideoXDPMScheduler)
+    assert sampler_name(model, "official") == "sde-dpm++"
+    done, real = -1, pipeline.scheduler.step
+
+    def counted(*given: Any, **named: Any) -> Any:
+        nonlocal done
+        done += 1
+        return real(*given, **named)
+
+    def ours_of_that_step(shape: torch.Size, **_: Any) -> Tensor:
+        row, step = divmod(done, 5)  # the pipeline draws one video after the other
+        return noise((shape[2], shape[1], *shape[3:]), 7 + row, "step", step)[None].transpose(1, 2)
+
+    monkeypatch.setattr(pipeline.scheduler, "step", counted)
+    monkeypatch.setattr(scheduling_dpm_cogvideox, "randn_tensor", ours_of_that_step)
+    sampler = sampler_of(model, "official")
+    positive, negative = told(model, PROMPTS), told(model, ["", ""])
+    how: dict[str, Any] = {"sampler": sampler, "keys": [(7,), (8,)]}
+    drawn = sample(model, starts(model), [sampler.sigmas(5)] * 2, positive, negative, 3.0, **how)
+    assert relative_error(drawn, theirs(pipeline, starts(model), 3.0)) <= 1e-5
+    assert relative_error(drawn, ours(model, 3.0)) > 0.01
 
 
 def test_an_adapter_samples_the_same_in_a_fresh_pipeline(

@@ -12,8 +12,10 @@ import torch
 from tiny_cogvideox import random_cogvideox
 from tiny_hunyuan_video import random_hunyuan_video
 from tiny_hunyuan_video15 import random_hunyuan_video15
+from tiny_kandinsky5 import random_kandinsky5
 from tiny_ltx import random_ltx, random_ltx_condition
 from tiny_mochi import random_mochi
+from tiny_sana_video import random_sana_video, random_sana_video_ltx2
 from tiny_skyreels_v2 import random_skyreels_v2
 from tiny_wan22 import random_a14b, random_ti2v
 
@@ -39,6 +41,9 @@ BUILDERS: dict[str, tuple[str, Callable[[Path], Path]]] = {
     "hunyuan-video": ("hunyuan_video", random_hunyuan_video),
     "hunyuan-video-1.5": ("hunyuan_video15", random_hunyuan_video15),
     "skyreels-v2": ("skyreels_v2", random_skyreels_v2),
+    "kandinsky-5": ("kandinsky5", random_kandinsky5),
+    "sana-video-480p": ("sana_video", random_sana_video),
+    "sana-video-720p": ("sana_video", random_sana_video_ltx2),
 }
 # These animate a clip's first frame: see test_first_frame_pairs.py.
 FROM_A_FIRST_FRAME = {"wan_image", "cogvideox_image"}

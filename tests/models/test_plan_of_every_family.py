@@ -33,7 +33,15 @@ FROM_A_FIRST_FRAME: dict[str, Callable[[Path], Path]] = {
 }
 ALL = {name: build for name, (_, build) in BUILDERS.items()} | FROM_A_FIRST_FRAME
 
-WHOLE_PLANS = {"wan-2.1-i2v", "cogvideox-1.5-i2v", "hunyuan-video-1.5", "skyreels-v2", "ltx-0.9.5"}
+WHOLE_PLANS = {
+    "wan-2.1-i2v",
+    "cogvideox-1.5-i2v",
+    "hunyuan-video-1.5",
+    "skyreels-v2",
+    "ltx-0.9.5",
+    "sana-video-480p",
+    "kandinsky-5",
+}
 
 
 def counted(run: Callable[[], object]) -> int:

@@ -122,6 +122,15 @@ def given_frames(model: VideoModel) -> int:
     return int(getattr(model, "given_frames", 0))
 
 
+def encode_negative(model: VideoModel, prompts: Sequence[str]) -> Conditioning:
+    """Negative prompts to what the denoiser is conditioned on, one row each.
+
+    As prompts are encoded, but for a model that encodes them otherwise (its method `encode_negative_text`).
+    """
+    encode: Callable[[Sequence[str]], Conditioning] = getattr(model, "encode_negative_text", model.encode_text)
+    return encode(prompts)
+
+
 def with_given_frames(model: VideoModel, latents_BCFHW: Tensor, conditioning: Conditioning) -> Tensor:
     """The latents as a model wants to start from them: with the first frame in place, if it has `put_given`."""
     put: Callable[[Tensor, Conditioning], Tensor] | None = getattr(model, "put_given", None)

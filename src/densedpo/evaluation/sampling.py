@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from densedpo.diffusion.protocol import VideoModel
+from densedpo.diffusion.protocol import VideoModel, encode_negative
 from densedpo.diffusion.sampler import sample
 from densedpo.diffusion.samplers import sampler_of
 from densedpo.diffusion.seeds import noise
@@ -50,7 +50,7 @@ class Studio:
         start_BCFHW = torch.stack([noise(shape, *key) for key in keys])
         prompts = list(dict.fromkeys(shot.prompt for shot in shots))
         positive = model.encode_text(prompts).take([prompts.index(shot.prompt) for shot in shots])
-        negative = model.encode_text([model.defaults.negative_prompt]).take([0] * len(shots))
+        negative = encode_negative(model, [model.defaults.negative_prompt]).take([0] * len(shots))
         return sample(
             model,
             start_BCFHW,

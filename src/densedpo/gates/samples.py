@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from densedpo.chunks import chunks
-from densedpo.diffusion.protocol import VideoModel
+from densedpo.diffusion.protocol import VideoModel, encode_negative
 from densedpo.diffusion.seeds import seed_of, uniform
 from densedpo.evaluation.sampling import Shot, Studio
 from densedpo.pairs.generate import generate_pairs
@@ -146,7 +146,7 @@ def guided(model: VideoModel, guides: Guides, members: int) -> Takes:
     for batch in track(chunks(recipes, BATCH // 2), description="sampling guided pairs"):
         rows = [row for row, _ in batch]
         captions = [guides.captions[row] for row in rows]
-        positive, negative = model.encode_text(captions), model.encode_text([model.defaults.negative_prompt])
+        positive, negative = model.encode_text(captions), encode_negative(model, [model.defaults.negative_prompt])
         recipe_batch = [recipe for _, recipe in batch]
         made = generate_pairs(
             model, recipe_batch, guides.latents_PCFHW[rows], positive, negative.take([0] * len(batch))

@@ -29,8 +29,8 @@ SIZES = ("CogVideoX 5B I2V", "CogVideoX1.5 5B I2V")
 FRAME_RULE = "1 + 8k"
 SIZE_RULE = "multiples of 16; 5B I2V: 720 x 480 only"
 PROVEN = (
-    "sampling with DDIM and adapters equal diffusers' image-to-video pipeline on tiny random weights of both builds; "
-    "published weights were not run here"
+    "sampling with DDIM and sde-dpm++ and adapters equal diffusers' image-to-video pipeline on tiny random weights of "
+    "both builds; published weights were not run here"
 )
 
 OFS = 2.0  # what 1.5's network is told beside the time, always

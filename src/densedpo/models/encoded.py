@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from densedpo.diffusion.protocol import Conditioning, VideoModel, given_frames
+from densedpo.diffusion.protocol import Conditioning, VideoModel, encode_negative, given_frames
 from densedpo.errors import UserError
 from densedpo.files import disk_full_is_clear, put_in_place, temporary_beside
 from densedpo.progress import track
@@ -56,11 +56,18 @@ def clip_latents(project: Project, model: VideoModel, clips: Sequence[Clip]) -> 
     return torch.stack([load_file(latents_file(project, model, clip))["latents"] for clip in clips])
 
 
-def encode_prompts(project: Project, model: VideoModel, prompts: Iterable[str]) -> int:
-    """Encode the prompts that are not in the cache yet; returns how many were not."""
-    missing = [p for p in dict.fromkeys(prompts) if not _prompt_file(project, model, p).exists()]
+def encode_prompts(
+    project: Project, model: VideoModel, prompts: Iterable[str], negative_prompts: Iterable[str] = ()
+) -> int:
+    """Encode the prompts and negative prompts that are not in the cache yet; returns how many were not."""
+    return _encode(project, model, prompts, False) + _encode(project, model, negative_prompts, True)
+
+
+def _encode(project: Project, model: VideoModel, prompts: Iterable[str], negative: bool) -> int:
+    missing = [p for p in dict.fromkeys(prompts) if not _prompt_file(project, model, p, negative).exists()]
     for prompt in missing:
-        save_tensors(_prompt_file(project, model, prompt), model.encode_text([prompt]).tensors)
+        told = encode_negative(model, [prompt]) if negative else model.encode_text([prompt])
+        save_tensors(_prompt_file(project, model, prompt, negative), told.tensors)
     return len(missing)
 
 
@@ -101,14 +108,20 @@ def encode_first_frames(project: Project, model: VideoModel, clips: Iterable[str
 
 
 def conditioning(
-    project: Project, model: VideoModel, prompts: Sequence[str], first_frames: Sequence[str] | None = None
+    project: Project,
+    model: VideoModel,
+    prompts: Sequence[str],
+    first_frames: Sequence[str] | None = None,
+    *,
+    negative: bool = False,
 ) -> Conditioning:
     """What the denoiser is given for these prompts, one row each, encoding what is missing.
 
-    `first_frames`, for image-to-video models: the id of the clip that each row's first frame comes from.
+    `first_frames`, for image-to-video models: the id of the clip that each row's first frame comes from. `negative`:
+    these are negative prompts.
     """
-    encode_prompts(project, model, prompts)
-    text = Conditioning.cat([Conditioning(load_file(_prompt_file(project, model, p))) for p in prompts])
+    _encode(project, model, prompts, negative)
+    text = Conditioning.cat([Conditioning(load_file(_prompt_file(project, model, p, negative))) for p in prompts])
     if first_frames is None:
         return text
     encode_first_frames(project, model, first_frames)
@@ -121,8 +134,8 @@ def _first_frame_file(project: Project, model: VideoModel, clip: str) -> Path:
     return project.cache_folder("first-frames") / name / f"{clip}.safetensors"
 
 
-def _prompt_file(project: Project, model: VideoModel, prompt: str) -> Path:
-    return prompts_folder(project, model) / prompt_name(model, prompt)
+def _prompt_file(project: Project, model: VideoModel, prompt: str, negative: bool) -> Path:
+    return prompts_folder(project, model) / prompt_name(model, prompt, negative)
 
 
 def prompts_folder(project: Project, model: VideoModel) -> Path:
@@ -130,6 +143,7 @@ def prompts_folder(project: Project, model: VideoModel) -> Path:
     return project.cache_folder("prompts") / model.model_hash
 
 
-def prompt_name(model: VideoModel, prompt: str) -> str:
-    """The name of the file that keeps a prompt's embedding."""
-    return f"{content_id(prompt, str(model.dtype))}.safetensors"
+def prompt_name(model: VideoModel, prompt: str, negative: bool = False) -> str:
+    """The name of the file that keeps a prompt's embedding: its own as a negative prompt, if the model has two."""
+    apart = ("negative",) if negative and hasattr(model, "encode_negative_text") else ()
+    return f"{content_id(prompt, str(model.dtype), *apart)}.safetensors"

@@ -66,8 +66,8 @@ class LoadOptions:
         return cls(device, dtype, **how)
 
 
-def load_pipeline(kind: type[P], folder: Path, options: LoadOptions) -> P:
-    """The pipeline in `folder`, placed as asked, without gradients.
+def load_pipeline(kind: type[P], folder: Path, options: LoadOptions, **parts: None) -> P:
+    """The pipeline in `folder`, placed as asked, without gradients; parts given as None are left out.
 
     Raises:
         OSError: files are missing.
@@ -83,6 +83,7 @@ def load_pipeline(kind: type[P], folder: Path, options: LoadOptions) -> P:
         use_safetensors=True,
         local_files_only=True,
         **more,
+        **parts,
     )
     pipeline.set_progress_bar_config(disable=True)
     for part in pipeline.components.values():

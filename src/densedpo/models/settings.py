@@ -13,8 +13,8 @@ Quantise = Literal["none", "nf4", "int8", "torchao-int8"]
 Expert = Literal["low", "high"]
 SamplerName = Literal["euler", "official", "unipc", "dpm++", "sde-dpm++"]
 SAMPLER_HELP = (
-    "euler (DDIM for CogVideoX); official: the one that the checkpoint names; unipc and dpm++ for Wan; sde-dpm++ for "
-    "CogVideoX."
+    "euler (DDIM for CogVideoX); official: the one that the checkpoint names; unipc and dpm++ for Wan, SkyReels V2 "
+    "and SANA-Video; sde-dpm++ for CogVideoX."
 )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -98,8 +99,7 @@ class WanModel:
         self.model_hash = weights_hash(folder, self.hashed)
         self.vae_hash = weights_hash(folder, ("vae",))
         self.vae = pipeline.vae
-        self.temporal_factor = int(self.vae.config.scale_factor_temporal)
-        self.spatial_factor = int(self.vae.config.scale_factor_spatial)
+        self.temporal_factor, self.spatial_factor = self.factors(self.vae)
         values = {"boundary": self.boundary} | self.official_defaults(pipeline) | side_defaults(folder)
         self.max_sequence_length = int(str(values.pop("max_sequence_length")))
         self.defaults = sampling_defaults(values, folder)
@@ -108,6 +108,11 @@ class WanModel:
         self._scheduler = FlowMatchEulerDiscreteScheduler(shift=self._shift)
         self.samplers = {name: FlowMultistep(name, config, self._shift) for name in SCHEDULERS}
         self.official_sampler = OFFICIAL_SAMPLERS.get(type(pipeline.scheduler).__name__, "euler")
+
+    @staticmethod
+    def factors(vae: Any) -> tuple[int, int]:
+        """How many frames, and pixels from side to side, one latent stands for."""
+        return int(vae.config.scale_factor_temporal), int(vae.config.scale_factor_spatial)
 
     @staticmethod
     def official_defaults(pipeline: DiffusionPipeline) -> dict[str, object]:

@@ -17,7 +17,7 @@ def encode(project: Project, model: VideoModel) -> tuple[int, int]:
     with project.lock("encode"):
         clips = list(project.clips())
         check_shapes(clips, model)
-        prompts = encode_prompts(project, model, [clip.caption for clip in clips] + [model.defaults.negative_prompt])
+        prompts = encode_prompts(project, model, [clip.caption for clip in clips], [model.defaults.negative_prompt])
         if given_frames(model):
             encode_first_frames(project, model, [clip.id for clip in clips])
         return encode_clips(project, model, clips), prompts

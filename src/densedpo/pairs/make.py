@@ -79,7 +79,7 @@ def _encode_ahead(
     project: Project, model: VideoModel, todo: Sequence[Sequence[Planned]], settings: PairSettings
 ) -> None:
     items = [item for batch in todo for item in batch]
-    encode_prompts(project, model, [r[key] for _, r in items for key in ("prompt", "negative_prompt")])
+    encode_prompts(project, model, *([recipe[key] for _, recipe in items] for key in ("prompt", "negative_prompt")))
     if settings.mode == "guided":
         encode_clips(project, model, [clip for clip, _ in items])
     if items:
@@ -97,7 +97,7 @@ def _make_batch(
         recipes,
         clip_latents(project, model, clips) if settings.mode == "guided" else None,
         conditioning(project, model, [r["prompt"] for r in recipes], images),
-        conditioning(project, model, [r["negative_prompt"] for r in recipes], images),
+        conditioning(project, model, [r["negative_prompt"] for r in recipes], images, negative=True),
     )
     new = [i for i, recipe in enumerate(recipes) if recipe_id(recipe) not in known]
     return project.add_pairs([_store(project, model, batch[i], result, i, settings) for i in new])

@@ -47,7 +47,8 @@ def preview_eta(project: Project, model: VideoModel, settings: PreviewSettings, 
             recipes = [recipe for _, recipe in plan(part, model, project.settings.fps, one)]
             images = first_frames(recipes)
             positive = conditioning(project, model, [r["prompt"] for r in recipes], images)
-            negative = conditioning(project, model, [r["negative_prompt"] for r in recipes], images)
+            away = [r["negative_prompt"] for r in recipes]
+            negative = conditioning(project, model, away, images, negative=True)
             result = generate_pairs(model, recipes, clip_latents(project, model, part), positive, negative)
             calls = round(recipes[0]["eta_step_fraction"] * recipes[0]["steps"])
             for i, clip in enumerate(part):

@@ -11,16 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers import AutoencoderKLWan
 from torch import Tensor
 
 from densedpo.models.cogvideox import CogVideoXModel
 from densedpo.models.cogvideox_image import CogVideoXImageModel
 from densedpo.models.hunyuan_video import HunyuanVideoModel
 from densedpo.models.hunyuan_video15 import HunyuanVideo15Model
+from densedpo.models.kandinsky5 import Kandinsky5Model, check_dense
 from densedpo.models.ltx import LTXModel
 from densedpo.models.ltx_condition import LTXConditionModel
 from densedpo.models.mochi import MochiModel
 from densedpo.models.pipelines import LoadOptions, side_defaults
+from densedpo.models.sana_video import model_of as sana_video_model
 from densedpo.models.skyreels_v2 import SkyReelsV2Model
 from densedpo.models.wan import WanModel
 from densedpo.models.wan_image import WanFirstFrameModel, WanImageModel
@@ -52,6 +55,14 @@ def _decode_wan(vae: Any, latents_BCFHW: Tensor) -> object:
         return decode_whole(vae, latents_BCFHW)
 
 
+def _encode_sana(vae: Any, pixels_BCTHW: Tensor) -> object:
+    return _encode_wan(vae, pixels_BCTHW) if isinstance(vae, AutoencoderKLWan) else vae.encode(pixels_BCTHW)
+
+
+def _decode_sana(vae: Any, latents_BCFHW: Tensor) -> object:
+    return _decode_wan(vae, latents_BCFHW) if isinstance(vae, AutoencoderKLWan) else vae.decode(latents_BCFHW)
+
+
 def _decode_ltx(vae: Any, latents_BCFHW: Tensor) -> object:
     timestep_B = torch.zeros(len(latents_BCFHW), device=META) if vae.config.timestep_conditioning else None
     return vae.decode(latents_BCFHW, timestep_B)
@@ -69,6 +80,11 @@ def _build_mochi(folder: Path, pipeline: Any, options: LoadOptions) -> MochiMode
 def _build_wan_image(folder: Path, pipeline: Any, options: LoadOptions) -> WanImageModel:
     kind = WanFirstFrameModel if pipeline.config.expand_timesteps else WanImageModel
     return kind(folder, pipeline, options)
+
+
+def _build_kandinsky5(folder: Path, pipeline: Any, options: LoadOptions) -> Kandinsky5Model:
+    check_dense(folder)
+    return Kandinsky5Model(folder, pipeline, options)
 
 
 def _wan_text(model: Any, shape: LatentShape) -> Shapes:
@@ -112,6 +128,11 @@ def _hunyuan15_text(model: Any, shape: LatentShape) -> Shapes:
     return text | {"glyphs": (glyphs, config.text_embed_2_dim), "glyph_mask": (glyphs,)}
 
 
+def _kandinsky5_text(model: Any, shape: LatentShape) -> Shapes:
+    config, length = model.denoiser.config, model.max_sequence_length
+    return {"text": (length, config.in_text_dim), "mask": (length,), "pooled": (config.in_text_dim2,)}
+
+
 FAMILIES = {
     "WanPipeline": Family(WanModel, _wan_text, _encode_wan, _decode_wan),
     "WanImageToVideoPipeline": Family(
@@ -142,4 +163,6 @@ FAMILIES = {
     "MochiPipeline": Family(_build_mochi, _with_mask("text_embed_dim")),
     "HunyuanVideoPipeline": Family(HunyuanVideoModel, _hunyuan_text),
     "HunyuanVideo15Pipeline": Family(HunyuanVideo15Model, _hunyuan15_text),
+    "Kandinsky5T2VPipeline": Family(_build_kandinsky5, _kandinsky5_text),
+    "SanaVideoPipeline": Family(sana_video_model, _with_mask("caption_channels"), _encode_sana, _decode_sana),
 }

@@ -65,7 +65,7 @@ class Samples:
         self.model, self.settings, self.run, self.fps = model, settings, run, project.settings.fps
         self.every = settings.sample_every or 1
         self.held = list(_held_out(project, model, settings))
-        self.negative = conditioning(project, model, [model.defaults.negative_prompt])
+        self.negative = conditioning(project, model, [model.defaults.negative_prompt], negative=True)
 
     def after(self, step: int, log: Log, processes: Processes) -> None:
         """Render after `step` steps, if it is due; what is there is not made again. All processes must call it."""
