@@ -10,8 +10,10 @@ from diffusers import (
     CogVideoXTransformer3DModel,
     HunyuanVideo15Transformer3DModel,
     HunyuanVideoTransformer3DModel,
+    Kandinsky5Transformer3DModel,
     LTXVideoTransformer3DModel,
     MochiTransformer3DModel,
+    SkyReelsV2Transformer3DModel,
     WanTransformer3DModel,
 )
 from diffusers.loaders import lora_conversion_utils as diffusers_converters
@@ -60,6 +62,16 @@ NETWORKS: dict[str, tuple[Build, Sequence[str], Sequence[str]]] = {
         lambda: HunyuanVideoTransformer3DModel(num_layers=1, num_single_layers=1, num_refiner_layers=1),
         ["transformer_blocks.", "single_transformer_blocks."],
         [""],
+    ),
+    "SkyReelsV2Pipeline": (
+        lambda: SkyReelsV2Transformer3DModel(num_attention_heads=40, ffn_dim=13824, num_layers=1),
+        ["blocks."],
+        [""],
+    ),
+    "Kandinsky5T2VPipeline": (
+        lambda: Kandinsky5Transformer3DModel(model_dim=1792, ff_dim=7168, num_text_blocks=1, num_visual_blocks=1),
+        ["text_transformer_blocks.", "visual_transformer_blocks."],
+        [".to_query", ".to_key", ".to_value", "attention.out_layer", ".in_layer", "feed_forward.out_layer"],
     ),
     "HunyuanVideo15Pipeline": (
         lambda: HunyuanVideo15Transformer3DModel(num_layers=1, num_refiner_layers=1),
@@ -148,6 +160,7 @@ def test_a_fused_layer_changes_by_what_its_parts_change_by(
 CONVERTERS = {
     "WanPipeline": diffusers_converters._convert_non_diffusers_wan_lora_to_diffusers,
     "WanImageToVideoPipeline": diffusers_converters._convert_non_diffusers_wan_lora_to_diffusers,
+    "SkyReelsV2Pipeline": diffusers_converters._convert_non_diffusers_wan_lora_to_diffusers,
     "LTXPipeline": diffusers_converters._convert_non_diffusers_ltxv_lora_to_diffusers,
     "HunyuanVideoPipeline": diffusers_converters._convert_hunyuan_video_lora_to_diffusers,
     "HunyuanVideo15Pipeline": diffusers_converters._convert_hunyuan_video_lora_to_diffusers,

@@ -92,9 +92,25 @@ HUNYUAN_VIDEO = {
     "single_transformer_blocks.N.proj_out": "single_blocks.N.linear2",
 }
 
+# ComfyUI comfy/ldm/kandinsky5/model.py (SelfAttention, CrossAttention, FeedForward): the names are diffusers'.
+KANDINSKY5 = {
+    f"{block}.{layer}": f"{block}.{layer}"
+    for block, attentions in (
+        ("text_transformer_blocks.N", ("self_attention",)),
+        ("visual_transformer_blocks.N", ("self_attention", "cross_attention")),
+    )
+    for layer in (
+        *(f"{a}.{part}" for a in attentions for part in ("to_query", "to_key", "to_value", "out_layer")),
+        "feed_forward.in_layer",
+        "feed_forward.out_layer",
+    )
+}
+
 TABLES = {
     "WanPipeline": WAN,
     "WanImageToVideoPipeline": WAN,
+    "SkyReelsV2Pipeline": WAN,  # its makers' network is Wan's; diffusers' SkyReelsV2LoraLoaderMixin reads Wan's names
+    "Kandinsky5T2VPipeline": KANDINSKY5,
     "CogVideoXPipeline": COGVIDEOX,
     "LTXPipeline": LTX,
     "LTXConditionPipeline": LTX,

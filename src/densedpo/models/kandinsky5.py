@@ -9,7 +9,7 @@ Shapes: B batch, C channels, F latent frames, H height, W width, L tokens, D tex
 
 from __future__ import annotations
 
-import json
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from densedpo.models.clips import latent_grid
 from densedpo.models.hunyuan_video import TEXT_PARTS, HunyuanModel, shifted_logit_normal, warn_of_truncation
 from densedpo.models.identity import weights_hash
 from densedpo.models.lora import linear_layers
-from densedpo.models.pipelines import LoadOptions, load_pipeline, side_defaults
+from densedpo.models.pipelines import LoadOptions, load_pipeline, read_json, side_defaults
 
 PIPELINES = ("Kandinsky5T2VPipeline",)
 SIZES = ("Kandinsky 5.0 T2V Lite 2B", "Kandinsky 5.0 T2V Pro 19B (with dense attention)")
@@ -67,6 +67,8 @@ class Kandinsky5Model(HunyuanModel):
         layers = linear_layers(self.denoiser, "text_transformer_blocks.", "visual_transformer_blocks.")
         self.lora_targets = tuple(name for name in layers if "modulation" not in name)
         self.model_hash = weights_hash(folder, ("transformer", "scheduler", *TEXT_PARTS))
+        # diffusers normalises queries and keys in float32 whatever the weights are in: so it is meant.
+        warnings.filterwarnings("ignore", message="Mismatch dtype between input and weight")
 
     @torch.no_grad()
     def encode_text(self, prompts: Sequence[str]) -> Conditioning:
@@ -143,8 +145,9 @@ class Kandinsky5Model(HunyuanModel):
     def training_sigmas(self, uniform_B: Tensor, shape: Sequence[int]) -> Tensor:
         """Logit-normal (0, 1), then shifted as in sampling.
 
-        The makers published no trainer. Their training config names one shift for training and sampling (5), not the
-        distribution under it; logit-normal is what musubi-tuner's docs/kandinsky5.md trains with, under that shift.
+        So the makers' LoRA trainer draws them (kandinskylab/kandinsky-5-lora-train), by what others write of it; their
+        training config for video has one shift for that and for sampling (`scheduler_scale` 5). musubi-tuner's
+        docs/kandinsky5.md trains with the same.
         """
         return shifted_logit_normal(uniform_B, float(self.pipeline.scheduler.config.shift))
 
@@ -163,7 +166,7 @@ def check_dense(folder: Path) -> None:
     Raises:
         UserError: saying what to do instead.
     """
-    if json.loads((folder / "transformer" / "config.json").read_text()).get("attention_type") == "nabla":
+    if read_json(folder / "transformer" / "config.json").get("attention_type") == "nabla":
         raise UserError(
             f"{folder} attends sparsely (NABLA), which diffusers can do in a compiled network only: use a 5 s "
             'checkpoint; or write "regular" as attention_type into transformer/config.json of a copy for dense '

@@ -56,9 +56,9 @@ OFFICIAL_DEFAULTS = {
 }
 OFFICIAL_720P = OFFICIAL_DEFAULTS | {"width": 1280, "height": 704}
 
-TRAINING_SHIFT = 3.0  # `flow_shift` of configs/sana_video_config in NVlabs/Sana; sampling shifts by 8
+TRAINING_SHIFT = 3.0  # `flow_shift` of configs/sana_video_config in NVlabs/Sana; sampling shifts by more
 SIZE_UNIT = 32  # pixels; the network could take 16 at 480p, but the pipeline refuses that
-LORA_LAYERS = (".to_q", ".to_k", ".to_v")  # the default of diffusers' train_dreambooth_lora_sana.py
+LORA_LAYERS = (".to_q", ".to_k", ".to_v", ".to_out.0")  # SimpleTuner's default, helpers/models/sanavideo/model.py
 # The lines of text that the pipeline puts before a prompt.
 INSTRUCTION: list[str] = inspect.signature(SanaVideoPipeline.__call__).parameters["complex_human_instruction"].default
 
@@ -174,7 +174,7 @@ def load(folder: Path, options: LoadOptions) -> SanaVideoModel:
     name = read_json(folder / "model_index.json")["vae"][1]
     if name not in KINDS:
         raise UserError(
-            f"the autoencoder of {folder} is a {name}, which densedpo does not know for SANA-Video: use a checkpoint "
-            f"with {' or '.join(KINDS)}"
+            f"{folder} has the autoencoder {name}, which densedpo does not know for SANA-Video: use a checkpoint with "
+            f"{' or '.join(KINDS)}"
         )
     return model_of(folder, load_pipeline(SanaVideoPipeline, folder, options), options)
