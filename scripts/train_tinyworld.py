@@ -14,13 +14,14 @@ import argparse
 from pathlib import Path
 
 from tinyworld_training import autoencoder, denoiser
+from tinyworld_training.warm_start import warm_start
 
 STEPS = {"vae": 7200, "decoder": 13100, "denoiser": 7720}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=["all", "vae", "decoder", "denoiser", "export"])
+    parser.add_argument("stage", choices=["all", "warm-start", "vae", "decoder", "denoiser", "export"])
     parser.add_argument("--out", type=Path, required=True, help="where checkpoints, latents and logs go")
     parser.add_argument("--steps", type=int, help=f"of this stage, if not {STEPS}")
     parser.add_argument("--until", type=int, help="stop this stage at a step, to go on later with the same arguments")
@@ -28,9 +29,12 @@ def main() -> None:
     parser.add_argument(
         "--to", type=Path, default=Path("src/densedpo/tinyworld/model"), help="export: the model folder"
     )
+    parser.add_argument("--model", type=Path, help="warm-start: the model folder to begin with")
     args = parser.parse_args()
     if args.stage == "all" and (args.steps or args.until):
         parser.error("--steps and --until belong to one stage: say vae, decoder or denoiser instead of all")
+    if args.stage == "warm-start":
+        warm_start(args.model, args.out)
     if args.stage in ("all", "vae"):
         autoencoder.train(args.out, args.steps or STEPS["vae"], args.seed, args.until)
     if args.stage in ("all", "decoder"):

@@ -43,7 +43,7 @@ SAMPLING: dict[str, Any] = dict(
 )  # fmt: skip
 BATCH = 32
 CHUNK, POOL = 1024, 24 * 1024  # clips encoded at once; clips in all
-FIRST_SCENE = 1_000_000  # scenes that the autoencoder never saw
+FIRST_SCENE = 2_000_000  # scenes that the autoencoder never saw
 
 
 class LatentPool:
@@ -82,7 +82,8 @@ class LatentPool:
 def build_tokenizer() -> PreTrainedTokenizerFast:
     """One token a word of the world's captions."""
     words = {w for split, _ in world.SPLITS for a in world.captions(split) for w in a.caption.split()}
-    vocabulary = ["<pad>", "</s>", "<unk>", *sorted(words | set(world.SPEED_WORDS[1:]) | {"an"})]
+    words |= {*world.SPEED_WORDS[1:], "an", "and", "spins"}  # what a caption of the world may say besides
+    vocabulary = ["<pad>", "</s>", "<unk>", *sorted(words)]
     core = Tokenizer(models.WordLevel({w: i for i, w in enumerate(vocabulary)}, unk_token="<unk>"))
     core.normalizer = normalizers.Lowercase()
     core.pre_tokenizer = pre_tokenizers.Whitespace()

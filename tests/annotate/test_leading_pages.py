@@ -131,6 +131,7 @@ def test_every_page_is_accessible(team: Project, browser: Browser) -> None:
         page = browser.new_page(bypass_csp=True)
         page.goto(url + link(team, "Noa", "annotator"))
         come_in(page)
+        ready(page)
         trouble += serious(page)
         press(page, *["ArrowDown"] * (SEGMENTS - 1), "ArrowLeft", "Enter")
         expect(page.locator("#feedback")).to_be_visible()

@@ -9,9 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from densedpo.tinyworld.world import BACKGROUNDS, COLOURS, Scene, coverage, render
+from densedpo.tinyworld.world import BACKGROUNDS, COLOURS, Scene, coverage, draw_scene, render, sample_scene
 
 Frames = NDArray[np.uint8]
+
+
+def any_scene(seed: int, item: int) -> Scene:
+    """A scene as the world draws it; every other one spins, as no caption of the model's training does."""
+    scene = draw_scene(seed, item)
+    if item % 2 == 0:
+        return scene
+    return sample_scene(np.random.default_rng([seed, item]), dataclasses.replace(scene.attributes, spinning=True))
 
 
 def paint(scene: Scene, alpha: NDArray[np.float64], colour: NDArray[np.float64] | None = None) -> Frames:

@@ -3,6 +3,7 @@
 import numpy as np
 from defects import (
     Frames,
+    any_scene,
     bled,
     draws,
     flickering,
@@ -21,7 +22,7 @@ from defects import (
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from densedpo.tinyworld.world import COLOURS, SIZE, Scene, coverage, draw_scene, signed_distance
+from densedpo.tinyworld.world import COLOURS, SIZE, Scene, coverage, signed_distance
 
 
 def around(scene: Scene) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -72,7 +73,7 @@ SPOILERS += [popping, pulsing, reshaped, writhing, jittering, flickering, vanish
 
 def spoiled(item: int) -> tuple[Frames, str]:
     """A clip with one of these defects, blur and specks, each at a random strength, and its caption."""
-    scene, random = draw_scene(23, item), np.random.default_rng([23, item])
+    scene, random = any_scene(23, item), np.random.default_rng([23, item])
     defect = SPOILERS[item % len(SPOILERS)]
     image = defect(scene, random.uniform()) / 255
     blur = 1.2 * random.uniform() ** 2

@@ -15,7 +15,6 @@ from densedpo.tinyworld.world import (
     SHAPES,
     Attributes,
     Scene,
-    draw_scene,
     render,
     sample_scene,
 )
@@ -64,7 +63,7 @@ def true_speed(scene: Scene) -> float:
 
 @pytest.fixture(scope="module")
 def renders() -> list[tuple[Scene, Scores, tuple[Scores, ...]]]:
-    scenes = [draw_scene(11, item) for item in range(300)]
+    scenes = [defects.any_scene(11, item) for item in range(300)]
     scored = [score_clip(render(scene), scene.attributes.caption, SEGMENTS) for scene in scenes]
     return [(scene, clip.whole, clip.segments) for scene, clip in zip(scenes, scored, strict=True)]
 
@@ -96,7 +95,7 @@ def test_renders_do_not_leak_speed(renders: list[tuple[Scene, Scores, tuple[Scor
 
 def test_softened_renders_do_not_leak_speed() -> None:
     """Blurred and noisy, as out of an autoencoder, so that no score is constant."""
-    scenes = [draw_scene(13, item) for item in range(300)]
+    scenes = [defects.any_scene(13, item) for item in range(300)]
     noise = np.random.default_rng(0).normal(0, 2.5, (33, 48, 48, 3))
     softened = [np.clip(defects.blurred(scene, 0.25) + noise, 0, 255).astype(np.uint8) for scene in scenes]
     scores = [whole(frames, scene.attributes.caption) for frames, scene in zip(softened, scenes, strict=True)]
@@ -151,7 +150,7 @@ def test_stronger_defects_score_lower(defect: str, shape: str) -> None:
 
 def test_a_frozen_clip_loses_motion_and_gains_nothing_else() -> None:
     for item in range(30):
-        scene = draw_scene(17, item)
+        scene = defects.any_scene(17, item)
         real, frozen = (
             whole(frames, scene.attributes.caption) for frames in (render(scene), defects.frozen(scene, 1.0))
         )

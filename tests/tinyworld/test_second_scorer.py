@@ -14,7 +14,7 @@ from test_oracle import ASPECTS, arbitrary, assert_no_leak, scene_of, still, tru
 import densedpo.tinyworld
 from densedpo.tinyworld.agreement import agreement
 from densedpo.tinyworld.second_scorer import SecondScores, second_score
-from densedpo.tinyworld.world import SHAPES, Scene, draw_scene, render
+from densedpo.tinyworld.world import SHAPES, Scene, render
 
 ROOM = Path(densedpo.tinyworld.__file__).parent
 
@@ -45,7 +45,7 @@ def test_it_shares_no_code_with_the_oracle() -> None:
 
 @pytest.fixture(scope="module")
 def renders() -> list[tuple[Scene, SecondScores]]:
-    scenes = [draw_scene(11, item) for item in range(300)]
+    scenes = [defects.any_scene(11, item) for item in range(300)]
     return [(scene, second_score(render(scene), scene.attributes.caption)) for scene in scenes]
 
 

@@ -8,8 +8,12 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
+from diffusers import AutoencoderKLWan, WanTransformer3DModel
+
+from densedpo import tinyworld
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
+SHIPPED = Path(tinyworld.__file__).parent / "model"
 
 
 @pytest.fixture
@@ -30,8 +34,11 @@ def assert_equal(one: Path, other: Path) -> None:
         assert torch.equal(first[name], second[name]), name
 
 
-def test_the_autoencoder_continues_bit_for_bit_and_learns(script: Callable[[str], ModuleType], tmp_path: Path) -> None:
+def test_the_autoencoder_continues_bit_for_bit_and_learns(
+    script: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     autoencoder = script("autoencoder")
+    monkeypatch.setitem(autoencoder.CONFIG, "decoder_base_dim", 16)  # cheaper than the real one, and as quick to learn
     autoencoder.train(tmp_path / "whole", 40, 0, until=24)  # the last two steps are of whole clips
     autoencoder.train(tmp_path / "broken", 40, 0, until=12)
     autoencoder.train(tmp_path / "broken", 40, 0, until=24)
@@ -57,6 +64,8 @@ def test_the_denoiser_continues_bit_for_bit_and_learns(
     script: Callable[[str], ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     autoencoder, denoiser = script("autoencoder"), script("denoiser")
+    monkeypatch.setitem(autoencoder.CONFIG, "base_dim", 8)
+    monkeypatch.setitem(autoencoder.CONFIG, "decoder_base_dim", 8)
     monkeypatch.setitem(denoiser.CONFIG, "num_layers", 2)  # a third of the work
     monkeypatch.setattr(denoiser, "CHUNK", 16)
     monkeypatch.setattr(denoiser, "POOL", 32)
@@ -72,6 +81,42 @@ def test_the_denoiser_continues_bit_for_bit_and_learns(
     assert len(losses) == 2  # one line for every 20 steps
     assert np.isfinite(losses).all()
     assert losses[1] < losses[0] < 2.2  # predicting nothing costs 2: noise and clip have variance 1 each
+
+
+def test_a_warm_start_computes_what_the_model_did_and_its_new_channels_learn(
+    script: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    autoencoder, warm_start = script("autoencoder"), script("warm_start")
+    narrow = AutoencoderKLWan(**{**autoencoder.CONFIG, "base_dim": 8, "decoder_base_dim": 8})
+    wide = AutoencoderKLWan(**{**autoencoder.CONFIG, "base_dim": 8, "decoder_base_dim": 16})
+    torch.manual_seed(0)
+    for vae in (narrow, wide):
+        autoencoder.initialise(vae)
+        for name, weight in vae.named_parameters():
+            if "bias" in name or "gamma" in name or "time_conv" in name:
+                torch.nn.init.normal_(weight, mean=0.2, std=0.1)
+    warm_start.widen(wide, narrow)
+    latents = torch.randn(1, 16, 3, 2, 2, generator=torch.Generator().manual_seed(1))
+    before = narrow.decode(latents).sample
+    assert before.std() > 0.05  # so that agreement says something
+    torch.testing.assert_close(wide.decode(latents).sample, before, rtol=1e-4, atol=1e-5)
+
+    wide.decode(latents).sample.square().mean().backward()
+    new_writers = wide.decoder.up_blocks[2].resnets[0].conv2.weight.grad[8:]
+    assert new_writers.abs().max() > 0  # nothing comes out of them yet, and it will
+
+
+def test_a_warm_start_has_the_weights_of_the_model_that_ships(
+    script: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    script("warm_start").warm_start(SHIPPED, tmp_path)
+    begun = torch.load(tmp_path / "denoiser.pt", weights_only=True)
+    assert begun["step"] == 0
+    shipped = WanTransformer3DModel.from_pretrained(SHIPPED / "transformer", torch_dtype=torch.float32).state_dict()
+    assert shipped
+    for name, value in shipped.items():
+        assert torch.equal(begun["averages"][f"transformer.{name}"], value), name
+        assert torch.equal(begun["module"][f"transformer.{name}"], value), name
 
 
 def test_newton_schulz_makes_singular_values_alike(script: Callable[[str], ModuleType]) -> None:

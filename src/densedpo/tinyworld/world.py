@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +36,9 @@ BACKGROUNDS: dict[str, tuple[float, float, float]] = {
 }
 DIRECTIONS = ("", "horizontally", "vertically", "diagonally")
 SPEED_WORDS = ("", "slowly", "quickly")
-SPEED_RANGE = (0.3, 4.0)  # pixels per frame, before the per-second multiplier
-MAX_SPEED = 6.0
+SPEED_RANGE = (0.2, 2.5)  # pixels per frame, before the per-second multiplier
+MAX_SPEED = 4.0
+SPIN_RANGE = (0.06, 0.25)  # radians per frame, doubled for one second of the clip
 SPLITS = (("base", 70), ("pairs", 10), ("tune", 10), ("test", 10))  # percent of captions
 
 
@@ -132,8 +133,12 @@ def parse_caption(caption: str) -> Attributes:
 
 @functools.cache
 def captions(split: str) -> tuple[Attributes, ...]:
-    """All attribute sets of a split, without speed words, in a fixed order."""
-    grid = itertools.product(COLOURS, SHAPES, BACKGROUNDS, DIRECTIONS, (False, True))
+    """All attribute sets of a split, in a fixed order: without speed words, and none spins.
+
+    Scenes can spin, and both scorers judge that, but a model as small as ours does not learn shapes in every turn:
+    where half of the captions said so, turning made most of the artifacts, and motion few.
+    """
+    grid = itertools.product(COLOURS, SHAPES, BACKGROUNDS, DIRECTIONS)
     return tuple(a for a in (Attributes(*row) for row in grid) if a.split == split)
 
 
@@ -181,7 +186,7 @@ def sample_scene(rng: np.random.Generator, attributes: Attributes, frames: int =
 
     turn = np.zeros(frames - 1)
     if attributes.spinning:
-        turn[:] = np.exp(rng.uniform(np.log(0.06), np.log(0.25))) * rng.choice([-1, 1])
+        turn[:] = np.exp(rng.uniform(*np.log(SPIN_RANGE))) * rng.choice([-1, 1])
         turn[second == rng.integers(second[-1] + 1)] *= 2.0  # a burst
     angles = rng.uniform(-0.15, 0.15) + np.concatenate([[0.0], np.cumsum(turn)])
     return Scene(attributes, radius, _fold(path, margin, SIZE - margin), angles)
@@ -239,5 +244,5 @@ def draw_scene(seed: int, item: int, split: str = "base", frames: int = FRAMES) 
     choices = captions(split)
     named = rng.choice(len(SPEED_WORDS), p=[0.7, 0.15, 0.15])
     base = choices[rng.integers(len(choices))]
-    attributes = Attributes(base.colour, base.shape, base.background, base.direction, base.spinning, SPEED_WORDS[named])
+    attributes = replace(base, speed_word=SPEED_WORDS[named])
     return sample_scene(rng, attributes, frames)
