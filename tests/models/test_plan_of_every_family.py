@@ -15,6 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from densedpo.diffusion.protocol import Conditioning, given_frames
+from densedpo.errors import UserError
 from densedpo.models import load_model, wan_vae
 from densedpo.models.load import families
 from densedpo.plan.checkpoint import config_folder
@@ -104,3 +105,9 @@ def check_whole_plan(plan: Plan) -> None:
 
 def test_every_family_has_plans() -> None:
     assert FAMILIES.keys() == families().keys()
+
+
+def test_a_model_that_cannot_be_sharded_has_no_such_plan(tmp_path: Path) -> None:
+    folder = ALL["kandinsky-5"](tmp_path / "model")
+    with pytest.raises(UserError, match="cannot be trained with its weights spread over GPUs: plan it with --sharding"):
+        make_plan(str(folder), PlanSettings(gpus=2, batch=2, sharding="fsdp"))

@@ -58,6 +58,8 @@ OFFICIAL_DEFAULTS = {
 class Kandinsky5Model(HunyuanModel):
     """A Kandinsky 5.0 checkpoint as a `VideoModel`."""
 
+    row_by_row = True  # a forward for each video, so processes cannot share the weights: they would wait for each other
+
     def __init__(self, folder: Path, pipeline: Kandinsky5T2VPipeline, options: LoadOptions) -> None:
         values: dict[str, Any] = OFFICIAL_DEFAULTS | side_defaults(folder)
         self.max_sequence_length = int(values.pop("max_sequence_length"))

@@ -39,7 +39,7 @@ SIZES = ("Wan 2.1 T2V 1.3B", "Wan 2.1 T2V 14B", "Wan 2.2 T2V A14B (two experts)"
 FRAME_RULE = "1 + 4k"
 SIZE_RULE = "multiples of 16; TI2V 5B: of 32"
 PROVEN = (
-    "sampling with Euler, encoding and adapters equal diffusers' on tiny random weights of all three builds, UniPC, "
+    "sampling with Euler and UniPC, encoding and adapters equal diffusers' on tiny random weights of all three builds, "
     "DPM++ and guided members (video to video) on those of 2.1; the embedded tiny model goes from clips to report; "
     "published weights were not run here"
 )

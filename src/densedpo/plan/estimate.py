@@ -48,12 +48,14 @@ def make_plan(name: str, settings: PlanSettings) -> Plan:
 
     Raises:
         UserError: no such checkpoint, or one for which there are no plans; a size that it cannot take; more GPUs than
-            pairs in a batch.
+            pairs in a batch; weights spread over processes for a model that cannot be trained so.
     """
     if settings.gpus > settings.batch:
         raise UserError(f"{settings.gpus} GPUs cannot share a batch of {settings.batch} pairs: raise --batch")
     with config_folder(name) as folder:
         meta = load_meta(folder, getattr(torch, settings.precision))
+    if settings.sharding == "fsdp" and getattr(meta.model, "row_by_row", False):
+        raise UserError(f"{name} cannot be trained with its weights spread over GPUs: plan it with --sharding none")
     own = meta.model.defaults
     size = (settings.frames or own.frames, settings.height or own.height, settings.width or own.width)
     shape = meta.model.latent_shape(*size)
