@@ -94,19 +94,21 @@ def run_demo(out: Path, size: Size, say: Callable[[str], None]) -> Path:
             name=EVALUATION, runs=(RUN,), count=size.prompts, seeds_per_prompt=size.seeds_per_prompt
         )
         clock.time("evaluate", lambda: evaluate(project, asked))
-        extra: dict[str, Any] = {"seconds": clock.seconds, "versions": versions(), "commands": COMMANDS}
+        extra: dict[str, Any] = {"seconds": clock.seconds, "versions": versions(), "commands": commands(size)}
         return clock.time("report", lambda: build_report(project, out / "report", RUN, EVALUATION, extra))
 
 
-COMMANDS = [
-    "densedpo init my-project",
-    "densedpo ingest my-project my-clips",
-    "densedpo pairs my-project",
-    "densedpo label oracle my-project",
-    "densedpo train my-project",
-    "densedpo evaluate my-project",
-    "densedpo report my-project",
-]
+def commands(size: Size) -> list[str]:
+    """What does the same, stage by stage."""
+    return [
+        "densedpo init my-project",
+        "densedpo ingest my-project my-clips",
+        "densedpo pairs my-project",
+        "densedpo label oracle my-project --split train",
+        f"densedpo train my-project --steps {size.train.steps} --lr {size.train.lr}",
+        f"densedpo evaluate my-project --runs {RUN} --count {size.prompts} --seeds-per-prompt {size.seeds_per_prompt}",
+        "densedpo report my-project",
+    ]
 
 
 def _ingest(project: Project, folder: Path, count: int) -> None:
