@@ -5,7 +5,7 @@
 Four stages, each also to be run alone: `vae` (the autoencoder), `decoder` (its decoder alone, further), `denoiser`
 (text encoder and denoiser on the latents), `export` (the model folder). Every stage is resumable: stopped at any moment
 and run again with the same arguments, it goes on from its last checkpoint, bit for bit. Batches are pure functions of
-(seed, step).
+(seed, step). `warm-start` begins with the weights of a model folder instead: then `decoder`, `denoiser` and `export`.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ def main() -> None:
     args = parser.parse_args()
     if args.stage == "all" and (args.steps or args.until):
         parser.error("--steps and --until belong to one stage: say vae, decoder or denoiser instead of all")
+    if args.stage == "warm-start" and args.model is None:
+        parser.error("warm-start begins with the weights of a model folder: name it by --model")
     if args.stage == "warm-start":
         warm_start(args.model, args.out)
     if args.stage in ("all", "vae"):

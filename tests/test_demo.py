@@ -1,13 +1,15 @@
 """The demo, small: the same figures whether it ran through or was killed on the way."""
 
 import json
+import shlex
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from densedpo.demo import Size, run_demo
+from densedpo import cli
+from densedpo.demo import Size, commands, run_demo
 from densedpo.training import TrainSettings
 from forked import Forked, any_of
 
@@ -27,6 +29,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("demo")
     run_demo(out, SMALL, print)
     return out
+
+
+def test_the_reports_commands_parse_and_have_the_demos_settings(whole: Path) -> None:
+    shown = commands(SMALL)
+    for line in shown:
+        cli.app.parse_args(shlex.split(line)[1:], exit_on_error=False, print_error=False)
+    assert f"densedpo train my-project --steps 6 --lr {SMALL.train.lr}" in shown
+    page = (whole / "report" / "index.html").read_text()
+    assert all(line in page for line in shown)
 
 
 def test_summary_holds_what_is_promised(whole: Path) -> None:

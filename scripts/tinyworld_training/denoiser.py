@@ -106,14 +106,14 @@ class TextToVideo(torch.nn.Module):
         return self.transformer(noisy, sigma * 1000, text, return_dict=False)[0]
 
 
-def optimisers(model: TextToVideo, lr: float) -> list[torch.optim.Optimizer]:
+def optimisers(model: TextToVideo) -> list[torch.optim.Optimizer]:
     """Muon for the matrices inside the blocks, AdamW for everything else."""
     matrices = [p for n, p in model.transformer.blocks.named_parameters() if p.ndim == 2]
     inside = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in inside]
     return [
         Muon(matrices, lr=0.02),
-        torch.optim.AdamW(rest, lr=lr, betas=(0.9, 0.98), weight_decay=0.0),
+        torch.optim.AdamW(rest, lr=1e-3, betas=(0.9, 0.98), weight_decay=0.0),
     ]
 
 
@@ -126,7 +126,7 @@ def train(out: Path, steps: int, seed: int, until: int | None = None) -> Trainer
     first, _ = pool.take(list(range(CHUNK)))
     mean, std = first.mean(dim=(0, 2, 3, 4), keepdim=True), first.std(dim=(0, 2, 3, 4), keepdim=True)
     save_json(out / "latents.json", {"latents_mean": mean.flatten().tolist(), "latents_std": std.flatten().tolist()})
-    trainer = Trainer("denoiser", out, model, optimisers(model, 1e-3), steps)
+    trainer = Trainer("denoiser", out, model, optimisers(model), steps)
 
     def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
         rng = np.random.default_rng([seed, 1, step])

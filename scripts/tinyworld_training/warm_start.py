@@ -25,7 +25,7 @@ def warm_start(model: Path, out: Path) -> None:
     transformer = WanTransformer3DModel.from_pretrained(model / "transformer", torch_dtype=torch.float32)
     text_to_video.text_encoder.load_state_dict(text_encoder.state_dict())
     text_to_video.transformer.load_state_dict(transformer.state_dict())
-    Trainer("denoiser", out, text_to_video, denoiser.optimisers(text_to_video, 1e-3), steps=1).save()
+    Trainer("denoiser", out, text_to_video, denoiser.optimisers(text_to_video), steps=1).save()
 
 
 @torch.no_grad()
@@ -37,15 +37,12 @@ def widen(wide: AutoencoderKLWan, narrow: AutoencoderKLWan) -> None:
     """
     for name, old in narrow.state_dict().items():
         new = wide.get_parameter(name)
+        if name.endswith("gamma"):  # normalised lengths grow with the number of channels
+            new[: len(old)] = old * (len(old) / len(new)) ** 0.5
+            continue
         # Layers whose outputs are several tensors side by side are widened in each of them.
-        parts = 3 if "to_qkv" in name else 2 if "time_conv" in name and new.shape[0] > old.shape[0] else 1
-        new_parts, old_parts = new.chunk(parts), old.chunk(parts)
-        for part, (into, values) in enumerate(zip(new_parts, old_parts, strict=True)):
-            factor = 1.0
-            if name.endswith("gamma"):  # normalised lengths grow with the number of channels
-                factor = (old.shape[0] / new.shape[0]) ** 0.5
-            elif parts == 3 and part == 0:  # attention divides by the same
-                factor = (new.shape[0] / old.shape[0]) ** 0.5
-            if not name.endswith("gamma"):
-                into[values.shape[0] :] = 0.0
-            into[tuple(slice(n) for n in values.shape)] = values * factor
+        parts = 3 if "to_qkv" in name else 2 if "time_conv" in name and len(new) > len(old) else 1
+        for part, (into, values) in enumerate(zip(new.chunk(parts), old.chunk(parts), strict=True)):
+            is_query = parts == 3 and part == 0  # attention divides by the root of the number of channels
+            into[len(values) :] = 0.0
+            into[tuple(slice(n) for n in values.shape)] = values * ((len(into) / len(values)) ** 0.5 if is_query else 1)

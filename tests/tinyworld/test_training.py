@@ -11,6 +11,7 @@ import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel
 
 from densedpo import tinyworld
+from densedpo.tinyworld import world
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 SHIPPED = Path(tinyworld.__file__).parent / "model"
@@ -117,6 +118,11 @@ def test_a_warm_start_has_the_weights_of_the_model_that_ships(
     for name, value in shipped.items():
         assert torch.equal(begun["averages"][f"transformer.{name}"], value), name
         assert torch.equal(begun["module"][f"transformer.{name}"], value), name
+
+
+def test_no_caption_that_the_model_learns_from_spins() -> None:
+    assert not any(attributes.spinning for split, _ in world.SPLITS for attributes in world.captions(split))
+    assert all(np.ptp(world.draw_scene(0, item).angles) == 0 for item in range(50))
 
 
 def test_newton_schulz_makes_singular_values_alike(script: Callable[[str], ModuleType]) -> None:
