@@ -10,10 +10,9 @@ from torch import Tensor
 
 from densedpo.diffusion.seeds import noise
 from densedpo.models import wan_vae
-from densedpo.models.wan_vae import clips_at_once, decode_clips, encode_clips, whole_clips
+from densedpo.models.wan_vae import decode_clips, encode_clips, passes_whole, whole_clips
 
 BUILDS = {"Wan 2.1": plain_autoencoder, "Wan 2.2": residual_autoencoder}
-GIB = 2**30
 
 
 @pytest.fixture(params=BUILDS)
@@ -42,7 +41,7 @@ def close(ours: Tensor, theirs: Tensor) -> None:
 def test_whole_clips_equal_streamed_ones(vae: AutoencoderKLWan, frames: int, count: int) -> None:
     video = clips(vae, frames, count)
     latents, decoded = streamed(vae, video)
-    assert clips_at_once(vae, *video.shape[2:]) >= 2
+    assert passes_whole(vae, *video.shape[2:])
     close(encode_clips(vae, video), latents)
     close(decode_clips(vae, latents), decoded)
 
@@ -59,23 +58,16 @@ def test_the_streaming_form_gives_the_same_bits_before_and_after(vae: Autoencode
     assert torch.equal(before[1], after[1])
 
 
-def test_a_batch_is_cut_into_as_many_clips_as_fit(vae: AutoencoderKLWan, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_whole_clips_pass_one_after_the_other(vae: AutoencoderKLWan) -> None:
     video = clips(vae, 5, count=3)
     latents, decoded = streamed(vae, video)
-    monkeypatch.setattr(wan_vae, "MOST_AT_ONCE", 10**6)
-    one = GIB // clips_at_once(vae, *video.shape[2:])
-    monkeypatch.setattr(wan_vae, "WHOLE_CLIP_BYTES", 2.2 * one)
-    assert clips_at_once(vae, *video.shape[2:]) == 2
     passes: list[int] = []
-    hook = vae.decoder.register_forward_pre_hook(lambda _, given: passes.append(len(given[0])))
-    close(decode_clips(vae, latents), decoded)
-    hook.remove()
-    assert passes == [2, 1]
+    for part in (vae.encoder, vae.decoder):
+        part.register_forward_pre_hook(lambda _, given: passes.append(len(given[0])))
     close(encode_clips(vae, video), latents)
-
-
-def test_many_tiny_clips_are_not_decoded_all_at_once(vae: AutoencoderKLWan) -> None:
-    assert clips_at_once(vae, 1, 32, 32) == 8
+    close(decode_clips(vae, latents), decoded)
+    assert passes == [1] * 6
+    assert torch.equal(decode_clips(vae, latents[:1]), decode_clips(vae, latents)[:1])
 
 
 def no_room(vae: AutoencoderKLWan, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,9 +92,10 @@ def test_clips_that_are_large_or_tiled_are_streamed(
 
 
 def test_which_clips_of_the_published_autoencoder_pass_whole() -> None:
-    """96 channels, 20 tensors, 4 bytes: 7680 bytes a pixel and frame, so 139810 of those to the GiB."""
+    """96 channels, 20 tensors, 4 bytes: 7680 bytes a pixel and frame, so 139810 of those (373.9 squared) to the GiB."""
     with torch.device("meta"):
         vae = AutoencoderKLWan()
-    assert clips_at_once(vae, 81, 480, 832) == 0
-    assert clips_at_once(vae, 5, 160, 160) == 139810 // (5 * 160 * 160) == 1
-    assert clips_at_once(vae, 1, 256, 256) == 139810 // 65536 == 2
+    assert not passes_whole(vae, 81, 480, 832)
+    assert passes_whole(vae, 5, 160, 160)
+    assert passes_whole(vae, 1, 373, 373)
+    assert not passes_whole(vae, 1, 374, 374)

@@ -35,6 +35,17 @@ def latent_statistics(
     return mean, std
 
 
+def check_most(**sizes: tuple[int, int]) -> None:
+    """Refuse a size, for each name (wanted, most), that is beyond a network's table of positions.
+
+    Raises:
+        UserError: one is; it names the most.
+    """
+    for name, (wanted, most) in sizes.items():
+        if wanted > most:
+            raise UserError(f"{name} {wanted} does not fit this model: use at most {most}")
+
+
 def latent_grid(
     frames: int, height: int, width: int, *, temporal_factor: int, spatial_factor: int, patch: int
 ) -> tuple[int, int, int]:

@@ -24,7 +24,7 @@ from densedpo.diffusion.protocol import Conditioning
 from densedpo.diffusion.stochastic_dpm import StochasticDPM
 from densedpo.diffusion.variance_preserving import VariancePreserving
 from densedpo.errors import UserError
-from densedpo.models.clips import clips_to_tensor, latent_grid, tensor_to_clips
+from densedpo.models.clips import check_most, clips_to_tensor, latent_grid, tensor_to_clips
 from densedpo.models.identity import weights_hash
 from densedpo.models.lora import linear_layers
 from densedpo.models.pipelines import LoadOptions, load_pipeline, sampling_defaults, side_defaults
@@ -163,13 +163,10 @@ class CogVideoXModel:
             patch=patch,
         )
         if self.config.patch_size_t is not None:  # version 1.5 has a table of so many positions and no more
-            for name, size, positions in (
-                ("height", latent_height, self.config.sample_height // patch * patch),
-                ("width", latent_width, self.config.sample_width // patch * patch),
-            ):
-                if size > positions:
-                    wanted, most = size * self.spatial_factor, positions * self.spatial_factor
-                    raise UserError(f"{name} {wanted} does not fit this model: use at most {most}")
+            check_most(
+                height=(height, self.config.sample_height // patch * patch * self.spatial_factor),
+                width=(width, self.config.sample_width // patch * patch * self.spatial_factor),
+            )
         latent_frames = self.padding_frames + 1 + (frames - 1) // self.temporal_factor
         return int(self.vae.config.latent_channels), latent_frames, latent_height, latent_width
 

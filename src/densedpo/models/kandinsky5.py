@@ -24,7 +24,7 @@ from transformers import AutoTokenizer
 
 from densedpo.diffusion.protocol import Conditioning
 from densedpo.errors import UserError
-from densedpo.models.clips import latent_grid
+from densedpo.models.clips import check_most, latent_grid
 from densedpo.models.hunyuan_video import TEXT_PARTS, HunyuanModel, shifted_logit_normal, warn_of_truncation
 from densedpo.models.identity import weights_hash
 from densedpo.models.lora import linear_layers
@@ -154,10 +154,20 @@ class Kandinsky5Model(HunyuanModel):
         return shifted_logit_normal(uniform_B, float(self.pipeline.scheduler.config.shift))
 
     def latent_shape(self, frames: int, height: int, width: int) -> tuple[int, int, int, int]:
-        """`(C, F, H', W')`, checking the frame rule 1 + 4k and the size rule (autoencoder factor times patch)."""
-        config = self.pipeline.transformer.config
+        """`(C, F, H', W')`, checking the frame rule 1 + 4k, the size rule (autoencoder factor times patch) and room.
+
+        The network has a table of so many positions along each axis and no more.
+        """
+        transformer = self.pipeline.transformer
         factors = {"temporal_factor": self.temporal_factor, "spatial_factor": self.spatial_factor}
-        return int(config.in_visual_dim), *latent_grid(frames, height, width, **factors, patch=config.patch_size[1])
+        patch, positions = transformer.config.patch_size, transformer.visual_rope_embeddings.max_pos
+        latent = latent_grid(frames, height, width, **factors, patch=patch[1])
+        check_most(
+            frames=(frames, 1 + (positions[0] * patch[0] - 1) * self.temporal_factor),
+            height=(height, positions[1] * patch[1] * self.spatial_factor),
+            width=(width, positions[2] * patch[2] * self.spatial_factor),
+        )
+        return int(transformer.config.in_visual_dim), *latent
 
 
 def check_dense(folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""Wan's autoencoder over whole clips at once: the streaming form's numbers in fewer, larger operations.
+"""Wan's autoencoder over a whole clip at once: the streaming form's numbers in fewer, larger operations.
 
 `AutoencoderKLWan.encode` and `.decode` walk through a clip four frames at a time with a cache, which bounds memory and
 costs many small operations, about a tenth of the time on the embedded model's clips. Its layers are causal in time, so
@@ -23,7 +23,6 @@ from torch.nn.functional import pad
 WHOLE_CLIP_BYTES = 2**30  # clips whose layers would need more are streamed
 LIVE_TENSORS = 20  # of the outermost layers' size, at the peak of a pass: 9 to 19 were measured on the CPU
 ONE_DNN = bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
-MOST_AT_ONCE = 8  # clips; 16 of the embedded model's cost a quarter more each, in memory that is fetched anew
 
 
 def code_whole_clips(vae: AutoencoderKLWan) -> AutoencoderKLWan:
@@ -61,40 +60,41 @@ def decode_whole(vae: AutoencoderKLWan, latents_BCFHW: Tensor) -> Tensor:
 
 
 def encode_clips(vae: AutoencoderKLWan, video_BCTHW: Tensor) -> Tensor:
-    """The posterior's mode, before normalisation: whole clips at once where they are small, else as diffusers does."""
-    together = clips_at_once(vae, *video_BCTHW.shape[2:])
-    if not together:
+    """The posterior's mode, before normalisation: small clips whole, one after the other, else as diffusers does."""
+    if not passes_whole(vae, *video_BCTHW.shape[2:]):
         return torch.as_tensor(vae.encode(video_BCTHW).latent_dist.mode())
     with whole_clips(vae):
-        return torch.cat([encode_whole(vae, part) for part in torch.split(video_BCTHW, together)])
+        return torch.cat([encode_whole(vae, one) for one in torch.split(video_BCTHW, 1)])
 
 
 def decode_clips(vae: AutoencoderKLWan, latents_BCFHW: Tensor) -> Tensor:
-    """Clips `[B, 3, T, H, W]` in -1..1 from latents before normalisation, whole or streamed like `encode_clips`."""
+    """Clips `[B, 3, T, H, W]` in -1..1 from latents before normalisation, whole or streamed like `encode_clips`.
+
+    One by one: large clips gain nothing by company and need the memory, and the embedded model's decode a seventh
+    quicker alone, in memory that is not fetched anew.
+    """
     frames, height, width = latents_BCFHW.shape[2:]
     factor, scale = vae.config.scale_factor_temporal, vae.config.scale_factor_spatial
-    together = clips_at_once(vae, 1 + (frames - 1) * factor, height * scale, width * scale)
-    if not together:
-        # One by one: large clips gain nothing by company, and need the memory.
+    if not passes_whole(vae, 1 + (frames - 1) * factor, height * scale, width * scale):
         return torch.cat([vae.decode(one).sample for one in torch.split(latents_BCFHW, 1)])
     with whole_clips(vae):
-        parts = [decode_whole(vae, part) for part in torch.split(latents_BCFHW, together)]
+        parts = [decode_whole(vae, one) for one in torch.split(latents_BCFHW, 1)]
     return torch.cat(parts).clamp(-1, 1)
 
 
-def clips_at_once(vae: AutoencoderKLWan, frames: int, height: int, width: int) -> int:
-    """How many clips of this size can pass whole within `WHOLE_CLIP_BYTES`, at most `MOST_AT_ONCE`; 0: stream them.
+def passes_whole(vae: AutoencoderKLWan, frames: int, height: int, width: int) -> bool:
+    """Whether a clip of this size passes whole within `WHOLE_CLIP_BYTES`; if not, it is streamed.
 
     The estimate: the outermost layers, at full resolution, hold the most numbers (`base_dim` channels for each pixel or
     patch of them), and `LIVE_TENSORS` tensors of that size are alive at once. Autoencoders that tile, or whose weights
     are elsewhere until they are called, are streamed.
     """
     if vae.use_tiling or hasattr(vae, "_hf_hook"):
-        return 0
+        return False
     channels = max(vae.config.base_dim, vae.config.decoder_base_dim or 0)
     patch = vae.config.patch_size or 1
     numbers = channels * frames * (height // patch) * (width // patch)
-    return min(MOST_AT_ONCE, int(WHOLE_CLIP_BYTES // (LIVE_TENSORS * numbers * vae.dtype.itemsize)))
+    return bool(LIVE_TENSORS * numbers * vae.dtype.itemsize <= WHOLE_CLIP_BYTES)
 
 
 def _convolve(layer: WanCausalConv3d, x: Tensor, cache_x: None = None) -> Tensor:
