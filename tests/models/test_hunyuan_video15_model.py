@@ -104,15 +104,6 @@ def test_sampling_equals_the_pipeline_of_a_checkpoint_distilled_from_guidance(
     assert not close(plain, ours(model, 6.0), 0.01)
 
 
-def test_the_training_target_fed_to_the_sampler_recovers_the_clip(
-    model: HunyuanVideo15Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clean = noise((2, *SHAPE), "clean")
-    monkeypatch.setattr(model, "predict", lambda noisy, sigma, _: model.process.target(clean, START, sigma))
-    text = model.encode_text(PROMPTS)
-    assert close(sample(model, START, [model.sigmas(4)] * 2, text, text, 1.0), clean)
-
-
 def test_encoding_scales_the_posteriors_mean_and_decoding_undoes_it(
     model: HunyuanVideo15Model, clips: NDArray[np.uint8]
 ) -> None:

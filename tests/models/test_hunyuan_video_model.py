@@ -90,15 +90,6 @@ def test_sampling_equals_the_pipeline_with_and_without_true_guidance(model: Huny
     assert decoded.std() > 5
 
 
-def test_the_training_target_fed_to_the_sampler_recovers_the_clip(
-    model: HunyuanVideoModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clean = noise((2, *SHAPE), "clean")
-    monkeypatch.setattr(model, "predict", lambda noisy, sigma, _: model.process.target(clean, START, sigma))
-    text = model.encode_text(PROMPTS)
-    assert close(sample(model, START, [model.sigmas(4)] * 2, text, text, 1.0), clean)
-
-
 def test_encoding_scales_the_posteriors_mean_and_decoding_undoes_it(
     model: HunyuanVideoModel, folder: Path, clips: NDArray[np.uint8]
 ) -> None:

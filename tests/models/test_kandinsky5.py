@@ -113,15 +113,6 @@ def test_clips_equal_the_pipelines(model: Kandinsky5Model, folder: Path) -> None
     assert decoded.std() > 5
 
 
-def test_the_training_target_fed_to_the_sampler_recovers_the_clip(
-    model: Kandinsky5Model, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    clean = noise((2, *SHAPE), "clean")
-    monkeypatch.setattr(model, "predict", lambda noisy, sigma, _: model.process.target(clean, START, sigma))
-    text = model.encode_text(PROMPTS)
-    assert close(sample(model, START, [model.sigmas(4)] * 2, text, text, 1.0), clean)
-
-
 def test_encoding_scales_the_posteriors_mean_and_decoding_undoes_it(
     model: Kandinsky5Model, clips: NDArray[np.uint8]
 ) -> None:

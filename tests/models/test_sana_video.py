@@ -164,15 +164,6 @@ def test_a_batch_equals_its_members_alone(models: dict[str, SanaVideoModel], bui
         assert relative_error(together[row : row + 1], alone) <= 1e-5
 
 
-def test_the_training_target_fed_to_the_sampler_recovers_the_clip(
-    models: dict[str, SanaVideoModel], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model, clean, begin = models["480p"], noise((2, *SHAPES["480p"]), "clean"), start("480p")
-    monkeypatch.setattr(model, "predict", lambda noisy, sigma, _: model.process.target(clean, begin, sigma))
-    text = model.encode_text(PROMPTS)
-    assert relative_error(sample(model, begin, [model.sigmas(4)] * 2, text, text, 1.0), clean) <= 1e-5
-
-
 @pytest.mark.parametrize("build", BUILDS)
 def test_an_adapter_samples_the_same_in_a_fresh_pipeline_and_switched_off_it_is_the_base(
     models: dict[str, SanaVideoModel], folders: dict[str, Path], tmp_path: Path, build: str
