@@ -1,4 +1,4 @@
-"""The tiny model's autoencoder: first on single pictures, which are cheap, then on whole clips."""
+"""The tiny model's autoencoder: on single pictures, which are cheap; on clips; then its decoder alone."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ CONFIG: dict[str, Any] = dict(
     scale_factor_spatial=8,
 )
 PICTURES = 0.55  # of the steps see single pictures
-FIRST_DECODER_STEP = 10_000  # of scenes that the first stage never saw
+FIRST_STEP = {"vae": 0, "clips": 10_000, "decoder": 20_000}  # every stage sees scenes of its own
+RATES = {"vae": (1.0, 1.0), "clips": (0.1, 1.0), "decoder": (0.0, 0.5)}  # of the learning rate: encoder's, decoder's
 
 
 def new_autoencoder() -> AutoencoderKLWan:
@@ -84,14 +85,21 @@ def make_fast(vae: AutoencoderKLWan) -> AutoencoderKLWan:
     return code_whole_clips(vae)
 
 
-def optimisers(vae: AutoencoderKLWan) -> list[torch.optim.Optimizer]:
+def optimisers(vae: AutoencoderKLWan, stage: str) -> list[torch.optim.Optimizer]:
     """Muon for the convolutions between the first and the last layers, AdamW for those and for gains and biases."""
     ends = ("conv_in", "conv_out", "quant_conv")
-    trained = [(n, p) for n, p in vae.named_parameters() if p.requires_grad]
-    inner = [p for n, p in trained if p.ndim >= 4 and not any(e in n for e in ends) and "gamma" not in n]
-    inside = {id(p) for p in inner}
-    rest = [p for _, p in trained if id(p) not in inside]
-    return [Muon(inner, lr=0.02), torch.optim.AdamW(rest, lr=2e-3, betas=(0.9, 0.99), weight_decay=0.0)]
+    inner, rest = [], []
+    for name, parameter in vae.named_parameters():
+        if parameter.requires_grad:
+            is_inner = parameter.ndim >= 4 and not any(end in name for end in ends) and "gamma" not in name
+            rate = RATES[stage][0 if name.startswith(("encoder.", "quant_conv.")) else 1]
+            (inner if is_inner else rest).append((parameter, rate))
+    return [
+        Muon([{"params": [p], "lr": 0.02 * rate} for p, rate in inner], lr=0.02),
+        torch.optim.AdamW(
+            [{"params": [p], "lr": 2e-3 * rate} for p, rate in rest], lr=2e-3, betas=(0.9, 0.99), weight_decay=0.0
+        ),
+    ]
 
 
 def as_tensors(scenes: list[world.Scene]) -> tuple[torch.Tensor, torch.Tensor, list[str]]:
@@ -108,13 +116,13 @@ def as_tensors(scenes: list[world.Scene]) -> tuple[torch.Tensor, torch.Tensor, l
 def batch(step: int, count: int, frames: int, size: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     """`count` stretches of `frames` frames, and what the shape covers, in windows of `size` pixels around it.
 
-    Each is the faster one of two scenes: motion is what is hard, and no speed should come out worse than another.
+    Each is the fastest of four scenes: motion is what is hard, and no speed should come out worse than another.
     """
     rng = np.random.default_rng([seed, 0, step])
     parts = []
     for row in range(count):
-        first_scene = 2 * (step * 32 + row)
-        scene = max((world.draw_scene(seed, first_scene + i) for i in range(2)), key=path_length)
+        first_scene = 4 * (step * 32 + row)
+        scene = max((world.draw_scene(seed, first_scene + i) for i in range(4)), key=path_length)
         first = int(rng.integers(0, world.FRAMES - frames + 1))
         seen = slice(first, first + frames)
         scene = dataclasses.replace(scene, centres=scene.centres[seen], angles=scene.angles[seen])
@@ -144,6 +152,9 @@ def reconstruction_loss(
     # Squared errors find the shape (absolute ones alone paint it over with background), absolute ones sharpen it.
     difference = decoded.float() - video
     error = (weight * (difference.square() + 0.2 * difference.abs())).sum() / weight.sum() / 3
+    if video.shape[2] > 1:  # errors that change from frame to frame are seen as flicker
+        flicker = difference.diff(dim=2).square()
+        error = error + 0.5 * (weight[:, :, 1:] * flicker).sum() / weight[:, :, 1:].sum() / 3
     squared = difference[(shape > 0.01).expand_as(video)].square().mean()
     psnr = 10 * torch.log10(4 / squared).item()
     return error, dict(psnr_shape=psnr, spread=spread.mean().item())
@@ -155,7 +166,7 @@ def train(out: Path, steps: int, seed: int, until: int | None = None) -> Trainer
     vae = new_autoencoder()
     initialise(vae)
     make_fast(vae)
-    trainer = Trainer("vae", out, vae, optimisers(vae), steps)
+    trainer = Trainer("vae", out, vae, optimisers(vae, "vae"), steps)
 
     def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
         count, frames = (32, 1) if step < PICTURES * steps else (4, world.FRAMES)
@@ -166,17 +177,27 @@ def train(out: Path, steps: int, seed: int, until: int | None = None) -> Trainer
     return trainer
 
 
+def train_clips(out: Path, steps: int, seed: int, until: int | None = None) -> Trainer:
+    """Train all of it further on clips, as `out/clips.pt`, beginning with the weights of `out/vae.pt`."""
+    vae = make_fast(_saved(out / "vae.pt"))
+    return _train_on_clips("clips", out, vae, steps, seed, until)
+
+
 def train_decoder(out: Path, steps: int, seed: int, until: int | None = None) -> Trainer:
     """Train the decoder further, as `out/decoder.pt`: the latents stay, so a denoiser can be trained meanwhile."""
     vae = make_fast(load_encoder(out))
     vae.decoder.requires_grad_(True)
     vae.post_quant_conv.requires_grad_(True)
-    trainer = Trainer("decoder", out, vae, optimisers(vae), steps)
+    return _train_on_clips("decoder", out, vae, steps, seed, until)
+
+
+def _train_on_clips(stage: str, out: Path, vae: AutoencoderKLWan, steps: int, seed: int, until: int | None) -> Trainer:
+    trainer = Trainer(stage, out, vae, optimisers(vae, stage), steps)
 
     def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
         # Half the length in larger windows: a fast shape stays in view. Whole clips at the end.
         count, frames, size = (6, 17, 40) if step < 0.8 * steps else (4, world.FRAMES, 32)
-        video, shape = batch(FIRST_DECODER_STEP + step, count, frames, size, seed)
+        video, shape = batch(FIRST_STEP[stage] + step, count, frames, size, seed)
         return reconstruction_loss(vae, video, shape, torch.Generator().manual_seed(seed * 1_000_003 + step))
 
     trainer.run(loss_of, save_every=100, ema=0.998, until=until)
@@ -184,14 +205,18 @@ def train_decoder(out: Path, steps: int, seed: int, until: int | None = None) ->
 
 
 def load_encoder(out: Path) -> AutoencoderKLWan:
-    """The autoencoder of the first stage: the average of its weights over the last hundreds of steps."""
-    vae = new_autoencoder()
-    vae.load_state_dict(torch.load(out / "vae.pt", weights_only=True)["averages"])
-    return vae.eval().requires_grad_(False)
+    """The autoencoder of the first two stages: the average of its weights over the last hundreds of steps."""
+    return _saved(out / "clips.pt").eval().requires_grad_(False)
 
 
 def load(out: Path) -> AutoencoderKLWan:
-    """The autoencoder with the decoder of the second stage."""
+    """The autoencoder with the decoder of the third stage."""
     vae = load_encoder(out)
     vae.load_state_dict(torch.load(out / "decoder.pt", weights_only=True)["averages"])
+    return vae
+
+
+def _saved(path: Path) -> AutoencoderKLWan:
+    vae = new_autoencoder()
+    vae.load_state_dict(torch.load(path, weights_only=True)["averages"])
     return vae

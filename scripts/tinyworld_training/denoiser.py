@@ -43,7 +43,7 @@ SAMPLING: dict[str, Any] = dict(
 )  # fmt: skip
 BATCH = 32
 CHUNK, POOL = 1024, 24 * 1024  # clips encoded at once; clips in all
-FIRST_SCENE = 2_000_000  # scenes that the autoencoder never saw
+FIRST_SCENE = 10_000_000  # scenes that the autoencoder never saw
 
 
 class LatentPool:
@@ -51,7 +51,8 @@ class LatentPool:
 
     def __init__(self, out: Path, seed: int):
         self.seed, self.vae = seed, make_fast(autoencoder.load_encoder(out))
-        self.folder = out / "latents" / f"{file_digest(out / 'vae.pt')[:12]}-{seed}"  # of no other autoencoder or seed
+        of = file_digest(out / "clips.pt")[:12]
+        self.folder = out / "latents" / f"{of}-{seed}"  # of no other autoencoder or seed
         self.chunks: list[torch.Tensor] = []
         self.captions: list[str] = []
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -118,7 +119,7 @@ def optimisers(model: TextToVideo) -> list[torch.optim.Optimizer]:
 
 
 def train(out: Path, steps: int, seed: int, until: int | None = None) -> Trainer:
-    """Train `out/denoiser.pt` on the latents of `out/vae.pt`, or go on with it; `until` stops early."""
+    """Train `out/denoiser.pt` on the latents of `out/clips.pt`, or go on with it; `until` stops early."""
     torch.manual_seed(seed)
     tokenizer = build_tokenizer()
     model = TextToVideo(len(tokenizer))

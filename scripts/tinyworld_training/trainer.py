@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from torch.optim.optimizer import ParamsT
 
 
 class Muon(torch.optim.Optimizer):
@@ -17,7 +18,7 @@ class Muon(torch.optim.Optimizer):
     PyTorch's own `torch.optim.Muon` takes matrices only.
     """
 
-    def __init__(self, parameters: list[torch.nn.Parameter], lr: float, momentum: float = 0.95):
+    def __init__(self, parameters: ParamsT, lr: float, momentum: float = 0.95):
         super().__init__(parameters, dict(lr=lr, momentum=momentum))
 
     @torch.no_grad()
@@ -66,8 +67,8 @@ class Trainer:
             print(f"{name}: resumed at step {self.step}")
 
     def learning_rate(self) -> float:
-        """Warm up over 100 steps, hold, and fall linearly to zero over the last 30%, as a share of the peak."""
-        left = (self.steps - self.step) / (0.3 * self.steps)
+        """Warm up over 100 steps, hold, and fall linearly to zero over the last 60%, as a share of the peak."""
+        left = (self.steps - self.step) / (0.6 * self.steps)
         return min(1.0, (self.step + 1) / 100, left)
 
     def run(

@@ -24,7 +24,7 @@ from densedpo.store.schema import Clip, clip_id
 from densedpo.tinyworld.world import FPS, Attributes, render, sample_scene
 from densedpo.video.io import Frames, write_video
 
-ASKED = Attributes("red", "star", "navy")
+ASKED = Attributes("red", "star", "navy", speed_word="quickly")
 
 
 def moving(number: int) -> Frames:

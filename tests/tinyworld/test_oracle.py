@@ -168,7 +168,7 @@ def test_without_its_object_a_clip_is_worth_nothing() -> None:
 @pytest.mark.parametrize("word", ["colour", "background", "direction", "shape", "spinning"])
 @pytest.mark.parametrize("shape", ["square", "triangle", "star", "cross"])
 def test_a_wrong_word_costs_text_alignment_only(word: str, shape: str) -> None:
-    scene = scene_of(shape, 3, direction="vertically")
+    scene = scene_of(shape, 3, direction="vertically", speed_word="quickly")
     wrong = {
         "colour": "blue",
         "background": "grey",

@@ -82,7 +82,7 @@ def test_defects_of_a_still_clip_are_not_motion(defect: str) -> None:
 
 @pytest.mark.parametrize("word", ["colour", "background", "direction", "shape", "spinning"])
 def test_a_wrong_word_costs_text_alignment_only(word: str) -> None:
-    scene = scene_of("cross", 3, direction="vertically")
+    scene = scene_of("cross", 3, direction="vertically", speed_word="quickly")
     wrong = {"colour": "blue", "background": "grey", "direction": "horizontally", "shape": "star", "spinning": True}
     asked = dataclasses.replace(scene.attributes, **{word: wrong[word]})  # type: ignore[arg-type]
     right, other = (second_score(render(scene), said.caption) for said in (scene.attributes, asked))

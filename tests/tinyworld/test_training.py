@@ -44,6 +44,13 @@ def test_the_autoencoder_continues_bit_for_bit_and_learns(
     autoencoder.train(tmp_path / "broken", 40, 0, until=12)
     autoencoder.train(tmp_path / "broken", 40, 0, until=24)
     assert_equal(tmp_path / "whole" / "vae.pt", tmp_path / "broken" / "vae.pt")
+    autoencoder.train_clips(tmp_path / "whole", 5, 0, until=4)
+    for until in (2, 4):
+        autoencoder.train_clips(tmp_path / "broken", 5, 0, until=until)
+    assert_equal(tmp_path / "whole" / "clips.pt", tmp_path / "broken" / "clips.pt")
+    first, second = (weights_in(tmp_path / "whole" / name) for name in ("vae.pt", "clips.pt"))
+    for part in ("encoder", "decoder"):
+        assert not torch.equal(first[f"{part}.conv_in.weight"], second[f"{part}.conv_in.weight"])
 
     vae = autoencoder.make_fast(autoencoder.new_autoencoder().requires_grad_(False))
     video, shape = autoencoder.batch(10_000, 32, 1, 32, 0)
@@ -73,6 +80,7 @@ def test_the_denoiser_continues_bit_for_bit_and_learns(
     monkeypatch.setattr(denoiser, "BATCH", 8)
     for run in ("whole", "broken"):
         autoencoder.train(tmp_path / run, 60, 0, until=1)
+        autoencoder.train_clips(tmp_path / run, 60, 0, until=1)
     denoiser.train(tmp_path / "whole", 60, 0, until=40)
     denoiser.train(tmp_path / "broken", 60, 0, until=20)
     denoiser.train(tmp_path / "broken", 60, 0, until=40)

@@ -22,7 +22,7 @@ class OracleAnnotatorSettings(Settings):
     """How carefully the annotator looks; all in units of utility, which runs from 0 to 1."""
 
     noise: float = Field(0.03, ge=0, description="standard deviation of a judgement, of a segment as of a whole clip")
-    tie_band: float = Field(0.03, ge=0, description="differences up to this are ties")
+    tie_band: float = Field(0.036, ge=0, description="differences up to this are ties")
     segment_sensitivity: float = Field(1.5, gt=0, description="a segment's difference counts this many times")
     seed: int = 0
 

@@ -36,8 +36,9 @@ BACKGROUNDS: dict[str, tuple[float, float, float]] = {
 }
 DIRECTIONS = ("", "horizontally", "vertically", "diagonally")
 SPEED_WORDS = ("", "slowly", "quickly")
-SPEED_RANGE = (0.2, 2.5)  # pixels per frame, before the per-second multiplier
-MAX_SPEED = 4.0
+SPEED_RANGE = (0.08, 2.0)  # pixels per frame, before the per-second multiplier
+MAX_SPEED = 2.0
+MOST_TILT = 0.3  # radians, either way, at the start of a clip
 SPIN_RANGE = (0.06, 0.25)  # radians per frame, doubled for one second of the clip
 SPLITS = (("base", 70), ("pairs", 10), ("tune", 10), ("test", 10))  # percent of captions
 
@@ -188,7 +189,7 @@ def sample_scene(rng: np.random.Generator, attributes: Attributes, frames: int =
     if attributes.spinning:
         turn[:] = np.exp(rng.uniform(*np.log(SPIN_RANGE))) * rng.choice([-1, 1])
         turn[second == rng.integers(second[-1] + 1)] *= 2.0  # a burst
-    angles = rng.uniform(-0.15, 0.15) + np.concatenate([[0.0], np.cumsum(turn)])
+    angles = rng.uniform(-MOST_TILT, MOST_TILT) + np.concatenate([[0.0], np.cumsum(turn)])
     return Scene(attributes, radius, _fold(path, margin, SIZE - margin), angles)
 
 
