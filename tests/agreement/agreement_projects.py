@@ -14,7 +14,7 @@ from densedpo.video.io import write_video
 
 FRAMES = 33  # four seconds, four segments
 SEGMENTS = 4
-ASKED = Attributes("red", "star", "navy")
+ASKED = Attributes("red", "star", "navy", speed_word="quickly")
 CHOICES = {"a": "a", "b": "b", "t": "tie", "s": "skip"}
 
 

@@ -11,7 +11,7 @@ from densedpo.tinyworld.world import FPS, Attributes, render, sample_scene
 from densedpo.video.io import Frames, write_video
 
 FRAMES = 17  # two seconds, and so two segments
-ASKED = Attributes("red", "star", "navy")
+ASKED = Attributes("red", "star", "navy", speed_word="quickly")
 
 
 def picture(number: int, spoiled: bool) -> Frames:
