@@ -49,7 +49,7 @@ class Size:
     seeds_per_prompt: int
 
 
-FULL = Size(clips=240, train=TrainSettings(steps=120, lr=1e-4), prompts=44, seeds_per_prompt=4)
+FULL = Size(clips=480, train=TrainSettings(steps=160, lr=1e-4), prompts=44, seeds_per_prompt=4)
 QUICK = Size(clips=48, train=TrainSettings(steps=30, lr=1e-4), prompts=24, seeds_per_prompt=1)
 
 
