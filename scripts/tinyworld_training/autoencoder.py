@@ -211,9 +211,7 @@ def load_encoder(out: Path) -> AutoencoderKLWan:
 
 def load(out: Path) -> AutoencoderKLWan:
     """The autoencoder with the decoder of the third stage."""
-    vae = load_encoder(out)
-    vae.load_state_dict(torch.load(out / "decoder.pt", weights_only=True)["averages"])
-    return vae
+    return _saved(out / "decoder.pt").eval().requires_grad_(False)
 
 
 def _saved(path: Path) -> AutoencoderKLWan:

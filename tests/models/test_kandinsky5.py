@@ -251,8 +251,12 @@ def test_a_size_that_does_not_fit_names_the_nearest_that_do(model: Kandinsky5Mod
     with pytest.raises(UserError, match=r"width 40 does not fit this model \(a multiple of 16\): use 32 or 48"):
         model.latent_shape(5, 32, 40)
     assert model.latent_shape(509, 2048, 2048)[1:] == (128, 256, 256)
-    for size, message in (((513, 32, 48), "frames 513 .*at most 509"), ((5, 32, 2064), "width 2064 .*at most 2048")):
-        with pytest.raises(UserError, match=message):
+    for name, size, most in (
+        ("frames", (513, 32, 48), 509),
+        ("height", (5, 2064, 48), 2048),
+        ("width", (5, 32, 2064), 2048),
+    ):
+        with pytest.raises(UserError, match=f"{name} {max(size)} does not fit this model: use at most {most}"):
             model.latent_shape(*size)
 
 

@@ -1,7 +1,9 @@
 """The database: tables as declared, newer ones refused, and the places where SQLite must not live."""
 
+import contextlib
 import sqlite3
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -133,6 +135,18 @@ def test_two_writers_take_turns(project: Project) -> None:
             other.execute("INSERT INTO event VALUES ('1', 'now', 'x', '{}')")
         finally:
             other.close()
+
+
+def test_opening_a_new_file_waits_for_another_process_that_writes_to_it(tmp_path: Path) -> None:
+    """SQLite's own waiting does not cover the change to write-ahead logging."""
+    other = sqlite3.connect(tmp_path / "project.db", isolation_level=None, check_same_thread=False)
+    other.execute("CREATE TABLE t (x)")
+    other.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(0.3, other.execute, ["COMMIT"])
+    release.start()
+    with contextlib.closing(other), db.connect(tmp_path, None).connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        release.join()
 
 
 def set_revision(project: Project, revision: str) -> None:

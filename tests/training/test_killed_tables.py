@@ -5,6 +5,7 @@ import random
 import shutil
 import signal
 import sqlite3
+import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from densedpo.store.project import Project
 from densedpo.training import TrainSettings
 from densedpo.training.loop import train
 from densedpo.training.precompute import precompute
+from densedpo.training.reference import ReferenceTable
 from forked import Forked, Moment, densedpo, lines_in
 from small_projects import empty_project, give_labels, model_at, plant_pair
 
@@ -99,3 +101,16 @@ def test_a_killed_precomputation_ends_as_one_left_alone(projects: tuple[Project,
     assert precompute(whole, model_at(Path(whole.settings.model)), settings) == (200, 200)
     assert table(killed) == table(whole), after
     assert adapter_of(trained(killed, MANY)) == adapter_of(trained(whole, MANY)), after
+
+
+def test_beginning_a_table_waits_for_another_process_that_begins_it(
+    projects: tuple[Project, Project], random_wan_folder: Path
+) -> None:
+    chosen = projects[0], model_at(random_wan_folder), TrainSettings(**SETTINGS)
+    with closing(sqlite3.connect(ReferenceTable(*chosen).path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("PRAGMA journal_mode=DELETE")  # as a new file begins
+        other.execute("BEGIN IMMEDIATE")
+        release = threading.Timer(0.3, other.execute, ["COMMIT"])
+        release.start()
+        ReferenceTable(*chosen)
+        release.join()

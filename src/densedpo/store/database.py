@@ -53,7 +53,7 @@ def connect(root: Path, database: str | None, keep: bool = False) -> sa.Engine:
     @sa.event.listens_for(engine, "connect")
     def configure(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves, below
-        keep_a_log(connection)
+        use_write_ahead_log(connection)
         for pragma in ("synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
@@ -65,8 +65,8 @@ def connect(root: Path, database: str | None, keep: bool = False) -> sa.Engine:
     return engine
 
 
-def keep_a_log(connection: sqlite3.Connection) -> None:
-    """Write-ahead logging. SQLite does not wait for other connections before it goes over to it, so we do."""
+def use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    """Switch to write-ahead logging; SQLite does not wait for writers before it changes to it, so we do."""
     end = time.monotonic() + BUSY_SECONDS
     while True:
         try:

@@ -21,7 +21,7 @@ from densedpo.diffusion.protocol import VideoModel, served_sigmas
 from densedpo.errors import UserError
 from densedpo.files import file_digest
 from densedpo.models.lora import WEIGHTS, as_reference
-from densedpo.store.database import keep_a_log, refuse_network_file_system
+from densedpo.store.database import refuse_network_file_system, use_write_ahead_log
 from densedpo.store.project import Project
 from densedpo.store.schema import content_id
 from densedpo.training.data import Slot
@@ -73,7 +73,7 @@ class ReferenceTable:
 
     def _connect(self) -> closing[sqlite3.Connection]:
         connection = sqlite3.connect(self.path, timeout=60, isolation_level=None)
-        keep_a_log(connection)
+        use_write_ahead_log(connection)
         connection.execute("PRAGMA synchronous=NORMAL")
         return closing(connection)
 
