@@ -12,6 +12,7 @@ from annotate_projects import all_labels, answer, client_of, make_project, perso
 from starlette.testclient import TestClient
 
 from densedpo.annotate.schedule import GAP, Rates, upcoming
+from densedpo.annotate.settings import AnnotateSettings
 from densedpo.annotate.tasks import Answer
 from densedpo.errors import UserError
 from densedpo.store import answers, assignments, people
@@ -76,8 +77,9 @@ def enter_where(
 ) -> TestClient:
     """As `enter`, with a seed that lets the queue ahead of this person (whose id is random) hold `enough`."""
     id, token = person(project)
-    rates = {"gold": settings.get("gold_rate", 0.0), "repeat": settings.get("repeat_rate", 0.0)}
-    queues = ((seed, list(upcoming(Rates(**rates, seed=seed), id, [], work, gold, 0))) for seed in itertools.count())
+    asked = AnnotateSettings(**settings)
+    rates = (Rates(asked.gold_rate, asked.repeat_rate, seed=seed) for seed in itertools.count())
+    queues = ((each.seed, list(upcoming(each, id, [], work, gold, 0))) for each in rates)
     seed = next(seed for seed, queue in queues if enough([str(kind) for kind in queue]))
     return client_of(project, token, tokens=True, seed=seed, **settings)
 

@@ -70,8 +70,8 @@ def encode_clips(vae: AutoencoderKLWan, video_BCTHW: Tensor) -> Tensor:
 def decode_clips(vae: AutoencoderKLWan, latents_BCFHW: Tensor) -> Tensor:
     """Clips `[B, 3, T, H, W]` in -1..1 from latents before normalisation, whole or streamed like `encode_clips`.
 
-    One by one: large clips gain nothing by company and need the memory, and the embedded model's decode a seventh
-    quicker alone, in memory that is not fetched anew.
+    One by one: large clips gain nothing by company and need the memory, and those of the embedded model are decoded
+    quickest alone (benchmarks/pairs.py, "rows at once of the floor").
     """
     frames, height, width = latents_BCFHW.shape[2:]
     factor, scale = vae.config.scale_factor_temporal, vae.config.scale_factor_spatial
