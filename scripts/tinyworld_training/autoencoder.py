@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKLWan
 from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d
+from numpy.typing import NDArray
 
 from densedpo.models.wan_vae import code_whole_clips, decode_whole, encode_whole
 from densedpo.tinyworld import world
@@ -35,8 +36,9 @@ CONFIG: dict[str, Any] = dict(
     scale_factor_spatial=8,
 )
 PICTURES = 0.55  # of the steps see single pictures
-FIRST_STEP = {"vae": 0, "clips": 10_000, "decoder": 20_000}  # every stage sees scenes of its own
-RATES = {"vae": (1.0, 1.0), "clips": (0.1, 1.0), "decoder": (0.0, 0.5)}  # of the learning rate: encoder's, decoder's
+FASTEST_OF = 8  # scenes
+FIRST_STEP = {"vae": 0, "clips": 10_000, "decoder": 20_000, "encoder": 40_000}  # every stage sees scenes of its own
+RATES = {"vae": (1.0, 1.0), "clips": (0.1, 1.0), "decoder": (0.0, 0.5), "encoder": (0.5, 0.0)}  # encoder's, decoder's
 
 
 def new_autoencoder() -> AutoencoderKLWan:
@@ -113,36 +115,47 @@ def as_tensors(scenes: list[world.Scene]) -> tuple[torch.Tensor, torch.Tensor, l
     )
 
 
-def batch(step: int, count: int, frames: int, size: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """`count` stretches of `frames` frames, and what the shape covers, in windows of `size` pixels around it.
+def batch(step: int, count: int, frames: int, size: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """`count` stretches of `frames` frames, in windows of `size` pixels around the shape; what it covers; its bends.
 
-    Each is the fastest of four scenes: motion is what is hard, and no speed should come out worse than another.
+    Each is the fastest of `FASTEST_OF` scenes: motion is what is hard, and no speed should come out worse than another.
     """
     rng = np.random.default_rng([seed, 0, step])
-    parts = []
+    parts, bends = [], []
     for row in range(count):
-        first_scene = 4 * (step * 32 + row)
-        scene = max((world.draw_scene(seed, first_scene + i) for i in range(4)), key=path_length)
+        first_scene = FASTEST_OF * (step * 32 + row)
+        scene = max((world.draw_scene(seed, first_scene + i) for i in range(FASTEST_OF)), key=path_length)
         first = int(rng.integers(0, world.FRAMES - frames + 1))
         seen = slice(first, first + frames)
+        bends.append(torch.from_numpy(bend(scene)[seen]).float())
         scene = dataclasses.replace(scene, centres=scene.centres[seen], angles=scene.angles[seen])
         corner = scene.centres[frames // 2] - size / 2 + rng.integers(-8, 9, size=2)
         left, top = np.clip(corner, 0, world.SIZE - size).astype(int)
         video, shape, _ = as_tensors([scene])
         window = (..., slice(top, top + size), slice(left, left + size))
         parts.append((video[window], shape[window]))
-    return torch.cat([v for v, _ in parts]), torch.cat([s for _, s in parts])
+    return torch.cat([v for v, _ in parts]), torch.cat([s for _, s in parts]), torch.stack(bends)
 
 
 def path_length(scene: world.Scene) -> float:
     return float(scene.speeds.sum())
 
 
+def bend(scene: world.Scene) -> NDArray[np.float64]:
+    """How far each frame, or one beside it, is off the straight way from its neighbours, [T]: 0 to 1 pixel, then 1.
+
+    Four frames share a latent one, and where a fast shape meets a wall its position came out worst.
+    """
+    off = np.pad(np.linalg.norm(np.diff(scene.centres, n=2, axis=0), axis=1), 2)
+    return np.minimum(np.maximum(np.maximum(off[:-2], off[1:-1]), off[2:]), 1.0)
+
+
 def reconstruction_loss(
-    vae: AutoencoderKLWan, video: torch.Tensor, shape: torch.Tensor, generator: torch.Generator
+    vae: AutoencoderKLWan, video: torch.Tensor, shape: torch.Tensor, bends: torch.Tensor, generator: torch.Generator
 ) -> tuple[torch.Tensor, dict[str, float]]:
-    # The shape is all of the picture's meaning: errors on and near it count eleven times.
+    # The shape is all of the picture's meaning: errors on and near it count eleven times, where it bounces thrice that.
     weight = 1 + 10 * F.max_pool3d(shape, (1, 5, 5), stride=1, padding=(0, 2, 2))
+    weight = weight * (1 + 2 * bends[:, None, :, None, None])
     with torch.autocast("cpu", torch.bfloat16):
         latents = encode_whole(vae, video)
         # Noise of a twentieth of each channel's spread: what a denoiser gets slightly wrong then decodes well.
@@ -170,8 +183,8 @@ def train(out: Path, steps: int, seed: int, until: int | None = None) -> Trainer
 
     def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
         count, frames = (32, 1) if step < PICTURES * steps else (4, world.FRAMES)
-        video, shape = batch(step, count, frames, 32, seed)
-        return reconstruction_loss(vae, video, shape, torch.Generator().manual_seed(seed * 1_000_003 + step))
+        video, shape, bends = batch(step, count, frames, 32, seed)
+        return reconstruction_loss(vae, video, shape, bends, torch.Generator().manual_seed(seed * 1_000_003 + step))
 
     trainer.run(loss_of, save_every=100, ema=0.99, until=until)
     return trainer
@@ -191,14 +204,22 @@ def train_decoder(out: Path, steps: int, seed: int, until: int | None = None) ->
     return _train_on_clips("decoder", out, vae, steps, seed, until)
 
 
+def train_encoder(out: Path, steps: int, seed: int, until: int | None = None) -> Trainer:
+    """Train the encoder further, as `out/encoder.pt`, for the decoder of `out/decoder.pt`, which stays."""
+    vae = make_fast(_saved(out / "decoder.pt").requires_grad_(False))
+    vae.encoder.requires_grad_(True)
+    vae.quant_conv.requires_grad_(True)
+    return _train_on_clips("encoder", out, vae, steps, seed, until)
+
+
 def _train_on_clips(stage: str, out: Path, vae: AutoencoderKLWan, steps: int, seed: int, until: int | None) -> Trainer:
     trainer = Trainer(stage, out, vae, optimisers(vae, stage), steps)
 
     def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
         # Half the length in larger windows: a fast shape stays in view. Whole clips at the end.
         count, frames, size = (6, 17, 40) if step < 0.8 * steps else (4, world.FRAMES, 32)
-        video, shape = batch(FIRST_STEP[stage] + step, count, frames, size, seed)
-        return reconstruction_loss(vae, video, shape, torch.Generator().manual_seed(seed * 1_000_003 + step))
+        video, shape, bends = batch(FIRST_STEP[stage] + step, count, frames, size, seed)
+        return reconstruction_loss(vae, video, shape, bends, torch.Generator().manual_seed(seed * 1_000_003 + step))
 
     trainer.run(loss_of, save_every=100, ema=0.998, until=until)
     return trainer

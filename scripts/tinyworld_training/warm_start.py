@@ -41,7 +41,7 @@ def widen(wide: AutoencoderKLWan, narrow: AutoencoderKLWan) -> None:
             new[: len(old)] = old * (len(old) / len(new)) ** 0.5
             continue
         # Layers whose outputs are several tensors side by side are widened in each of them.
-        parts = 3 if "to_qkv" in name else 2 if "time_conv" in name and len(new) > len(old) else 1
+        parts = 3 if "to_qkv" in name else 2 if "upsampler.time_conv" in name else 1
         for part, (into, values) in enumerate(zip(new.chunk(parts), old.chunk(parts), strict=True)):
             is_query = parts == 3 and part == 0  # attention divides by the root of the number of channels
             into[len(values) :] = 0.0

@@ -53,7 +53,7 @@ def test_the_autoencoder_continues_bit_for_bit_and_learns(
         assert not torch.equal(first[f"{part}.conv_in.weight"], second[f"{part}.conv_in.weight"])
 
     vae = autoencoder.make_fast(autoencoder.new_autoencoder().requires_grad_(False))
-    video, shape = autoencoder.batch(10_000, 32, 1, 32, 0)
+    video, shape, _ = autoencoder.batch(10_000, 32, 1, 32, 0)
     covered = (shape > 0.5).expand_as(video)
 
     def error() -> float:

@@ -44,7 +44,7 @@ class PairSettings(Settings):
     )
     seed: int = Field(default=0, ge=0, description="Seed of all draws.")
     batch: int = Field(
-        default=8, gt=0, description="Pairs made at once; another batch size changes results by about 1e-6."
+        default=4, gt=0, description="Pairs made at once; another batch size changes results by about 1e-6."
     )
 
     @model_validator(mode="after")
