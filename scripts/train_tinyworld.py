@@ -17,12 +17,12 @@ from pathlib import Path
 from tinyworld_training import autoencoder, denoiser
 from tinyworld_training.warm_start import warm_start
 
-STEPS = {"vae": 7200, "clips": 3000, "decoder": 13100, "encoder": 4000, "denoiser": 7720}
+STEPS = {"vae": 7200, "clips": 3000, "decoder": 13100, "denoiser": 7720}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stage", choices=["all", "warm-start", "vae", "clips", "decoder", "encoder", "denoiser", "export"])
+    parser.add_argument("stage", choices=["all", "warm-start", "vae", "clips", "decoder", "denoiser", "export"])
     parser.add_argument("--out", type=Path, required=True, help="where checkpoints, latents and logs go")
     parser.add_argument("--steps", type=int, help=f"of this stage, if not {STEPS}")
     parser.add_argument("--until", type=int, help="stop this stage at a step, to go on later with the same arguments")
@@ -44,8 +44,6 @@ def main() -> None:
         autoencoder.train_clips(args.out, args.steps or STEPS["clips"], args.seed, args.until)
     if args.stage in ("all", "decoder"):
         autoencoder.train_decoder(args.out, args.steps or STEPS["decoder"], args.seed, args.until)
-    if args.stage in ("all", "encoder"):
-        autoencoder.train_encoder(args.out, args.steps or STEPS["encoder"], args.seed, args.until)
     if args.stage in ("all", "denoiser"):
         denoiser.train(args.out, args.steps or STEPS["denoiser"], args.seed, args.until)
     if args.stage in ("all", "export"):

@@ -1,4 +1,4 @@
-"""Begin with the weights of a model folder instead of from nothing: its encoder as it is, its decoder widened."""
+"""Begin with the weights of a model folder instead of from nothing, its autoencoder widened if it is smaller."""
 
 from __future__ import annotations
 

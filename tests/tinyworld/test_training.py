@@ -97,7 +97,7 @@ def test_a_warm_start_computes_what_the_model_did_and_its_new_channels_learn(
 ) -> None:
     autoencoder, warm_start = script("autoencoder"), script("warm_start")
     narrow = AutoencoderKLWan(**{**autoencoder.CONFIG, "base_dim": 8, "decoder_base_dim": 8})
-    wide = AutoencoderKLWan(**{**autoencoder.CONFIG, "base_dim": 8, "decoder_base_dim": 16})
+    wide = AutoencoderKLWan(**{**autoencoder.CONFIG, "base_dim": 16, "decoder_base_dim": 16})
     torch.manual_seed(0)
     for vae in (narrow, wide):
         autoencoder.initialise(vae)
@@ -109,6 +109,10 @@ def test_a_warm_start_computes_what_the_model_did_and_its_new_channels_learn(
     before = narrow.decode(latents).sample
     assert before.std() > 0.05  # so that agreement says something
     torch.testing.assert_close(wide.decode(latents).sample, before, rtol=1e-4, atol=1e-5)
+    video = torch.rand(1, 3, 9, 16, 16, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    encoded = narrow.encode(video).latent_dist.mean
+    assert encoded.std() > 0.05
+    torch.testing.assert_close(wide.encode(video).latent_dist.mean, encoded, rtol=1e-4, atol=1e-5)
 
     wide.decode(latents).sample.square().mean().backward()
     new_writers = wide.decoder.up_blocks[2].resnets[0].conv2.weight.grad[8:]
