@@ -135,14 +135,6 @@ def test_an_adapter_samples_the_same_in_a_fresh_pipeline(
     assert relative_error(ours(model, 3.0), expected) > 0.01
 
 
-def test_a_batch_equals_its_members_alone(model: CogVideoXImageModel) -> None:
-    noisy, sigma, given = starts(model), torch.tensor([0.3, 0.9]), told(model, PROMPTS)
-    together = model.predict(noisy, sigma, given)
-    for row in range(2):
-        alone = model.predict(noisy[row : row + 1], sigma[row : row + 1], given.take([row]))
-        assert relative_error(together[row : row + 1], alone) <= 1e-5
-
-
 def test_the_image_is_at_the_first_latent_frame_alone(model: CogVideoXImageModel) -> None:
     image = model.encode_first_frame(IMAGES, 9).tensors["image"]
     assert tuple(image.shape[1:]) == model.latent_shape(9, 32, 48)

@@ -177,18 +177,6 @@ def test_padding_shows_nothing(model: CogVideoXModel) -> None:
     assert (model.decode(other) == model.decode(latents)).all()
 
 
-def test_a_batch_equals_its_members_alone(model: CogVideoXModel) -> None:
-    noisy, sigma, text = starts(model), torch.tensor([0.3, 1.0]), model.encode_text(PROMPTS)
-    together, encoded = model.predict(noisy, sigma, text), model.encode(clips())
-    decoded = model.decode(noisy)
-    for i in range(2):
-        alone = model.predict(noisy[i : i + 1], sigma[i : i + 1], text.take([i]))
-        assert relative_error(together[i : i + 1], alone) <= 1e-5
-        assert relative_error(encoded[i : i + 1], model.encode(clips()[i : i + 1])) <= 1e-5
-        assert np.abs(decoded[i].astype(int) - model.decode(noisy[i : i + 1])[0].astype(int)).max() <= 1
-        assert torch.equal(model.encode_text([PROMPTS[i]]).tensors["text"][0], text.tensors["text"][i])
-
-
 def test_the_network_is_told_the_nearest_timestep(model: CogVideoXModel) -> None:
     told = {}
     hook = model.denoiser.register_forward_pre_hook(lambda _, __, given: told.update(given), with_kwargs=True)

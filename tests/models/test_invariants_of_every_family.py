@@ -1,4 +1,5 @@
-"""Of every build: its training target leads its own sampler back to the clip, and an adapter off changes no bit."""
+"""Of every build: its training target leads its own sampler back to the clip, a batch is its members alone, and an
+adapter off changes no bit."""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from family_checks import relative_error, trained_adapter
+from numpy.typing import NDArray
 from test_plan_of_every_family import ALL
 from torch import Tensor
 
@@ -28,15 +30,42 @@ def model(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     return load_model(str(ALL[request.param](tmp_path / "model")), device="cpu")
 
 
-def encoded_clip(model: Any) -> tuple[Tensor, Conditioning]:
-    """A clip's latents, and its caption with its first frame if the model takes one."""
+CAPTIONS = ["a red circle moves", "two"]
+
+
+def clips(model: Any, count: int) -> NDArray[np.uint8]:
     size = model.defaults
-    shape = (1, size.frames, size.height, size.width, 3)
-    clip = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    told = model.encode_text(["a red circle moves"])
+    shape = (count, size.frames, size.height, size.width, 3)
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def conditioning(model: Any, captions: list[str], video: NDArray[np.uint8]) -> Conditioning:
+    """Captions, with first frames if the model takes them."""
+    told = model.encode_text(captions)
     if given_frames(model):
-        told = Conditioning(told.tensors | model.encode_first_frame(clip[:, 0], size.frames).tensors)
-    return model.encode(clip), told
+        return Conditioning(told.tensors | model.encode_first_frame(video[:, 0], video.shape[1]).tensors)
+    return Conditioning(told.tensors)
+
+
+def encoded_clip(model: Any) -> tuple[Tensor, Conditioning]:
+    """A clip's latents, and what the model is told of it."""
+    clip = clips(model, 1)
+    return model.encode(clip), conditioning(model, CAPTIONS[:1], clip)
+
+
+@torch.no_grad()
+def test_a_batch_is_its_members_alone(model: Any) -> None:
+    video, sigma = clips(model, 2), torch.tensor([0.3, 0.95])
+    latents, decoded = model.encode(video), model.decode(model.encode(video))
+    noisy = noise(tuple(latents.shape), "noisy")
+    together = model.predict(noisy, sigma, conditioning(model, CAPTIONS, video))
+    assert relative_error(together[:1], together[1:]) > 0.01
+    for i in range(2):
+        one = slice(i, i + 1)
+        alone = conditioning(model, CAPTIONS[one], video[one])
+        assert relative_error(together[one], model.predict(noisy[one], sigma[one], alone)) <= 1e-5
+        assert relative_error(latents[one], model.encode(video[one])) <= 1e-5
+        assert np.abs(decoded[one].astype(int) - model.decode(latents[one]).astype(int)).max() <= 1
 
 
 @pytest.mark.parametrize("level", [0.7, 1.0])

@@ -122,15 +122,6 @@ def test_what_it_is_trained_to_predict_leads_back_to_the_clip(model: LTXModel, m
     torch.testing.assert_close(whole, clean, rtol=0, atol=1e-5)
 
 
-def test_a_batch_equals_its_members_one_by_one(model: LTXModel) -> None:
-    noisy, sigma = noise((2, *SHAPE), "noisy"), torch.tensor([0.2, 0.9])
-    text = model.encode_text(PROMPTS)
-    together = model.predict(noisy, sigma, text)
-    for i in range(2):
-        alone = model.predict(noisy[i : i + 1], sigma[i : i + 1], text.take([i]))
-        assert relative_error(together[i : i + 1], alone) <= 1e-5
-
-
 @pytest.mark.parametrize(
     ("tokens", "mean_shift"), [((1, 32, 32), 0.95), ((4, 32, 32), 2.05), ((10, 16, 16), 0.95 + 1.1 / 2)]
 )

@@ -116,15 +116,6 @@ def test_what_it_is_trained_to_predict_leads_back_to_the_clip(
     torch.testing.assert_close(whole, clean, rtol=0, atol=1e-5)
 
 
-def test_a_batch_equals_its_members_one_by_one(model: MochiModel) -> None:
-    noisy, sigma = noise((2, *SHAPE), "noisy"), torch.tensor([0.2, 0.9])
-    text = model.encode_text([PROMPTS[0], ""])
-    together = model.predict(noisy, sigma, text)
-    for i in range(2):
-        alone = model.predict(noisy[i : i + 1], sigma[i : i + 1], text.take([i]))
-        assert relative_error(together[i : i + 1], alone) <= 1e-5
-
-
 def test_training_sigmas_are_uniform(model: MochiModel) -> None:
     uniform = torch.tensor([0.1, 0.5, 0.9])
     assert torch.equal(model.training_sigmas(uniform, SHAPE), uniform)

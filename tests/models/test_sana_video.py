@@ -156,15 +156,6 @@ def test_encoding_normalises_the_posteriors_mean_channel_by_channel_and_decoding
 
 
 @pytest.mark.parametrize("build", BUILDS)
-def test_a_batch_equals_its_members_alone(models: dict[str, SanaVideoModel], build: str) -> None:
-    model, begin = models[build], start(build)
-    together = model.predict(begin, SIGMA, model.encode_text(PROMPTS))
-    for row, prompt in enumerate(PROMPTS):
-        alone = model.predict(begin[row : row + 1], SIGMA[row : row + 1], model.encode_text([prompt]))
-        assert relative_error(together[row : row + 1], alone) <= 1e-5
-
-
-@pytest.mark.parametrize("build", BUILDS)
 def test_an_adapter_samples_the_same_in_a_fresh_pipeline_and_switched_off_it_is_the_base(
     models: dict[str, SanaVideoModel], folders: dict[str, Path], tmp_path: Path, build: str
 ) -> None:

@@ -64,14 +64,6 @@ def test_samples_equal_those_of_the_diffusers_pipeline(folder: Path, sampler: st
     assert relative_error(ours(folder, sampler), theirs(folder, sampler == "euler")) <= 1e-5
 
 
-def test_a_batch_equals_its_members_alone(folder: Path) -> None:
-    model, sigma = model_at(folder), torch.tensor([0.3, 0.9])
-    together = model.predict(START, sigma, model.encode_text(PROMPTS))
-    for row, prompt in enumerate(PROMPTS):
-        alone = model.predict(START[row : row + 1], sigma[row : row + 1], model.encode_text([prompt]))
-        assert relative_error(together[row : row + 1], alone) <= 1e-5
-
-
 def test_an_adapter_samples_the_same_in_a_fresh_pipeline(folder: Path, tmp_path: Path) -> None:
     model = model_at(folder)
     with trained_adapter(model):
