@@ -28,9 +28,11 @@ from densedpo.training import TrainSettings
 from densedpo.training.loop import train
 from densedpo.video.io import write_video
 from small_projects import give_labels
+from tiny_models import random_wan
 
 # The module of the family, and how to build a checkpoint of it.
 BUILDERS: dict[str, tuple[str, Callable[[Path], Path]]] = {
+    "wan-2.1": ("wan", random_wan),
     "wan-2.2-a14b": ("wan", random_a14b),
     "wan-2.2-ti2v": ("wan", random_ti2v),
     "cogvideox-2b": ("cogvideox", functools.partial(random_cogvideox, kind="2b")),
