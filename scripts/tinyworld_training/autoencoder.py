@@ -21,7 +21,7 @@ from .trainer import Muon, Trainer
 
 CHANNELS = 16
 CONFIG: dict[str, Any] = dict(
-    base_dim=16,
+    base_dim=24,
     decoder_base_dim=24,
     z_dim=CHANNELS,
     dim_mult=[1, 2, 2],
@@ -39,7 +39,7 @@ PICTURES = 0.55  # of the steps see single pictures
 HARDEST_OF = 8  # scenes
 HARD = {"cross": 1.5, "star": 1.5, "white": 1.5, "grey": 1.25}  # times as hard as other shapes and backgrounds
 FIRST_STEP = {"vae": 0, "clips": 10_000, "decoder": 20_000}  # every stage sees scenes of its own
-RATES = {"vae": (1.0, 1.0), "clips": (0.1, 1.0), "decoder": (0.0, 0.5)}  # of the learning rate: encoder's, decoder's
+RATES = {"vae": (1.0, 1.0), "clips": (0.5, 0.5), "decoder": (0.0, 0.5)}  # of the learning rate: encoder's, decoder's
 
 
 def new_autoencoder() -> AutoencoderKLWan:
