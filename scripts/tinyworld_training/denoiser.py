@@ -20,7 +20,7 @@ from densedpo.tinyworld import world
 
 from . import autoencoder
 from .autoencoder import CHANNELS, as_tensors, make_fast
-from .trainer import Muon, Trainer
+from .trainer import Muon, Trainer, precision
 
 TEXT_CONFIG: dict[str, Any] = dict(d_model=64, d_kv=16, d_ff=128, num_layers=2, num_heads=4, dropout_rate=0.0)
 CONFIG: dict[str, Any] = dict(
@@ -72,7 +72,7 @@ class LatentPool:
             parts = []
             scenes = [world.draw_scene(self.seed, i) for i in range(first, first + CHUNK)]
             for i in range(0, CHUNK, 16):
-                with torch.autocast("cpu", torch.bfloat16):
+                with precision():
                     parts.append(encode_whole(self.vae, as_tensors(scenes[i : i + 16])[0]).half())
             torch.save(torch.cat(parts), path.with_suffix(".tmp"))
             os.replace(path.with_suffix(".tmp"), path)
@@ -141,7 +141,7 @@ def train(out: Path, steps: int, seed: int, until: int | None = None) -> Trainer
         sigma = torch.sigmoid(torch.randn(BATCH, generator=generator))  # logit-normal, unshifted
         t = sigma.view(-1, 1, 1, 1, 1)
         # For 81 tokens plain attention is twice as fast as the flash kernel on a CPU, forward and backward.
-        with torch.autocast("cpu", torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        with precision(), sdpa_kernel(SDPBackend.MATH):
             velocity = model((1 - t) * clean + t * noise, sigma, text.input_ids, text.attention_mask)
             loss = (velocity.float() - (noise - clean)).square().mean()
         return loss, {}

@@ -1,5 +1,6 @@
 """The script that trains the tiny model: stopped and continued, it ends where an unbroken run ends, bit for bit."""
 
+import dataclasses
 import importlib
 from collections.abc import Callable
 from pathlib import Path
@@ -53,7 +54,7 @@ def test_the_autoencoder_continues_bit_for_bit_and_learns(
         assert not torch.equal(first[f"{part}.conv_in.weight"], second[f"{part}.conv_in.weight"])
 
     vae = autoencoder.make_fast(autoencoder.new_autoencoder().requires_grad_(False))
-    video, shape, _ = autoencoder.batch(10_000, 32, 1, 32, 0)
+    video, shape, *_ = autoencoder.batch(10_000, 32, 1, 32, 0)
     covered = (shape > 0.5).expand_as(video)
 
     def error() -> float:
@@ -65,6 +66,25 @@ def test_the_autoencoder_continues_bit_for_bit_and_learns(
     untrained = error()
     vae.load_state_dict(weights_in(tmp_path / "whole" / "vae.pt"))
     assert error() < 0.8 * untrained
+
+
+@pytest.mark.parametrize("shift, growth", [((0.4, 0.0), 1.0), ((0.0, -0.4), 1.0), ((0.0, 0.0), 1.05)])
+def test_displacement_is_the_shift_in_pixels_whatever_the_contrast(
+    script: Callable[[str], ModuleType], shift: tuple[float, float], growth: float
+) -> None:
+    autoencoder = script("autoencoder")
+    scenes = [world.draw_scene(0, item, frames=9) for item in range(8)]
+    moved = [
+        dataclasses.replace(s, centres=s.centres + np.array([shift]) * (np.arange(9) == 4)[:, None]) for s in scenes
+    ]
+    moved = [dataclasses.replace(s, radius=s.radius * growth) for s in moved]
+    (true, shape, _), (drawn, _, _) = autoencoder.as_tensors(scenes), autoencoder.as_tensors(moved)
+    contrast = torch.stack([autoencoder.contrast_of(s.attributes) for s in scenes])
+    clips = autoencoder.Clips(true, shape, contrast, torch.zeros(8, 9))
+    squared = autoencoder.displacement(drawn - true, clips)
+    grown = (3 * (growth**2 - 1)) ** 2
+    assert squared[:, 4].numpy() == pytest.approx(grown + np.square(shift).sum(), rel=0.3)  # shaded backgrounds
+    assert squared[:, [0, 1, 2, 3, 5, 6, 7, 8]].numpy() == pytest.approx(grown, rel=0.4, abs=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore:Mismatch dtype between input and weight:UserWarning")  # torch, of mixed precision
