@@ -139,10 +139,12 @@ def brightness(colour: str) -> float:
 
 
 @pytest.mark.parametrize("width", [375, 1280])
-def test_no_page_scrolls_sideways(page: Page, index: Path, width: int) -> None:
+@pytest.mark.parametrize("font", ["sans-serif", "monospace"])  # what a machine has may be wide
+def test_no_page_scrolls_sideways(page: Page, index: Path, width: int, font: str) -> None:
     page.set_viewport_size({"width": width, "height": 800})
     for name in OURS:
         page.goto(index.with_name(name).as_uri())
+        page.add_style_tag(content=f":root {{ --text: {font} }}")
         page.evaluate("() => document.querySelectorAll('details').forEach(details => { details.open = true; })")
         overflow = page.evaluate("() => document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert overflow == 0, name
