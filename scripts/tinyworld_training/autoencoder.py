@@ -253,8 +253,8 @@ def _train_on_clips(stage: str, out: Path, vae: AutoencoderKLWan, steps: int, se
     trainer = Trainer(stage, out, vae, optimisers(vae, stage), steps)
 
     def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        # Half the length in larger windows: a fast shape stays in view. Whole clips at the end.
-        count, frames, size = (6, 17, 40) if step < 0.8 * steps else (4, world.FRAMES, 32)
+        # Half the length in windows around the shape, most of which it covers. Clips as they are at the end.
+        count, frames, size = (6, 17, 40) if step < 0.7 * steps else (2, world.FRAMES, world.SIZE)
         clips = batch(FIRST_STEP[stage] + step, count, frames, size, seed)
         return reconstruction_loss(vae, clips, torch.Generator().manual_seed(seed * 1_000_003 + step))
 
