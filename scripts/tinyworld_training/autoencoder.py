@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,7 +38,6 @@ CONFIG: dict[str, Any] = dict(
 PICTURES = 0.55  # of the steps see single pictures
 HARDEST_OF = 8  # scenes
 HARD = {"cross": 1.5, "star": 1.5, "white": 1.5, "grey": 1.25}  # times as hard as other shapes and backgrounds
-DISPLACED = 0.3  # weight of `displacement`
 FIRST_STEP = {"vae": 0, "clips": 10_000, "decoder": 20_000}  # every stage sees scenes of its own
 RATES = {"vae": (1.0, 1.0), "clips": (0.5, 0.5), "decoder": (0.0, 0.5)}  # of the learning rate: encoder's, decoder's
 
@@ -117,40 +116,26 @@ def as_tensors(scenes: list[world.Scene]) -> tuple[torch.Tensor, torch.Tensor, l
     )
 
 
-class Clips(NamedTuple):
-    """What one step of training sees."""
-
-    video: torch.Tensor  # [B, 3, T, H, W] in -1..1
-    shape: torch.Tensor  # [B, 1, T, H, W] how much of a pixel the shape covers
-    contrast: torch.Tensor  # [B, 3] the shape's colour minus the background's, in the video's units
-    bends: torch.Tensor  # [B, T] see `bend`
-
-
-def batch(step: int, count: int, frames: int, size: int, seed: int) -> Clips:
-    """`count` stretches of `frames` frames, in windows of `size` pixels around the shape.
+def batch(step: int, count: int, frames: int, size: int, seed: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """`count` stretches of `frames` frames, in windows of `size` pixels around the shape; what it covers; its bends.
 
     Each is the hardest of `HARDEST_OF` scenes: no speed, shape or background should come out worse than another.
     """
     rng = np.random.default_rng([seed, 0, step])
-    rows = []
+    parts, bends = [], []
     for row in range(count):
         first_scene = HARDEST_OF * (step * 32 + row)
         scene = max((world.draw_scene(seed, first_scene + i) for i in range(HARDEST_OF)), key=difficulty)
         first = int(rng.integers(0, world.FRAMES - frames + 1))
         seen = slice(first, first + frames)
-        bends = torch.from_numpy(bend(scene)[seen]).float()[None]
+        bends.append(torch.from_numpy(bend(scene)[seen]).float())
         scene = dataclasses.replace(scene, centres=scene.centres[seen], angles=scene.angles[seen])
         corner = scene.centres[frames // 2] - size / 2 + rng.integers(-8, 9, size=2)
         left, top = np.clip(corner, 0, world.SIZE - size).astype(int)
         video, shape, _ = as_tensors([scene])
         window = (..., slice(top, top + size), slice(left, left + size))
-        rows.append(Clips(video[window], shape[window], contrast_of(scene.attributes)[None], bends))
-    return Clips(*(torch.cat(parts) for parts in zip(*rows, strict=True)))
-
-
-def contrast_of(look: world.Attributes) -> torch.Tensor:
-    """The shape's colour minus the background's, [3], in units of -1..1."""
-    return 2 * (torch.tensor(world.COLOURS[look.colour]) - torch.tensor(world.BACKGROUNDS[look.background]))
+        parts.append((video[window], shape[window]))
+    return torch.cat([v for v, _ in parts]), torch.cat([s for _, s in parts]), torch.stack(bends)
 
 
 def difficulty(scene: world.Scene) -> float:
@@ -169,14 +154,11 @@ def bend(scene: world.Scene) -> NDArray[np.float64]:
 
 
 def reconstruction_loss(
-    vae: AutoencoderKLWan, clips: Clips, generator: torch.Generator
+    vae: AutoencoderKLWan, video: torch.Tensor, shape: torch.Tensor, bends: torch.Tensor, generator: torch.Generator
 ) -> tuple[torch.Tensor, dict[str, float]]:
-    video, shape = clips.video, clips.shape
-    # The shape is all of the picture's meaning: errors on and near it count eleven times, where it bounces thrice that,
-    # and more where it stands out little, for a fainter error shows there.
-    near = F.max_pool3d(shape, (1, 5, 5), stride=1, padding=(0, 2, 2))
-    faint = 2 / clips.contrast.norm(dim=1).view(-1, 1, 1, 1, 1)
-    weight = (1 + 10 * near) * (1 + 2 * clips.bends[:, None, :, None, None]) * faint
+    # The shape is all of the picture's meaning: errors on and near it count eleven times, where it bounces thrice that.
+    weight = 1 + 10 * F.max_pool3d(shape, (1, 5, 5), stride=1, padding=(0, 2, 2))
+    weight = weight * (1 + 2 * bends[:, None, :, None, None])
     with precision():
         latents = encode_whole(vae, video)
         # Noise of a twentieth of each channel's spread: what a denoiser gets slightly wrong then decodes well.
@@ -186,36 +168,12 @@ def reconstruction_loss(
     # Squared errors find the shape (absolute ones alone paint it over with background), absolute ones sharpen it.
     difference = decoded.float() - video
     error = (weight * (difference.square() + 0.2 * difference.abs())).sum() / weight.sum() / 3
-    displaced = video.new_zeros(())
     if video.shape[2] > 1:  # errors that change from frame to frame are seen as flicker
         flicker = difference.diff(dim=2).square()
         error = error + 0.5 * (weight[:, :, 1:] * flicker).sum() / weight[:, :, 1:].sum() / 3
-        displaced = displacement(difference, clips).mean()
-        error = error + DISPLACED * displaced
     squared = difference[(shape > 0.01).expand_as(video)].square().mean()
     psnr = 10 * torch.log10(4 / squared).item()
-    return error, dict(psnr_shape=psnr, spread=spread.mean().item(), displaced=displaced.item())
-
-
-def displacement(difference: torch.Tensor, clips: Clips) -> torch.Tensor:
-    """How far off the shape is drawn in each frame, squared: [B, T], pixels squared, and its size likewise.
-
-    `difference` is [B, 3, T, H, W], drawn minus true. Along the contrast of shape and background it says how much more
-    of each pixel is covered; its moments are the change of the shape's area and the shift of its centre. A fast
-    shape misplaced by half a pixel for one frame is a jolt to see, and next to nothing among all pixels.
-    """
-    along = (
-        torch.einsum("bcthw,bc->bthw", difference, clips.contrast) / clips.contrast.square().sum(1)[:, None, None, None]
-    )
-    covered = clips.shape[:, 0]
-    along = along * (F.max_pool3d(covered, (1, 7, 7), stride=1, padding=(0, 3, 3)) > 0)
-    area = covered.sum((2, 3)).clamp(min=20.0)  # pixels; smaller is out of the window
-    y, x = (torch.arange(n, dtype=torch.float32) for n in covered.shape[2:])
-    off = (along.sum((2, 3)) / area * 3).square()  # a radius is 6.5 to 8.5: a third of 1% of the area as a pixel's 1%
-    for profile, sums, places in ((covered.sum(2), along.sum(2), x), (covered.sum(3), along.sum(3), y)):
-        centre = (profile @ places / area)[..., None]
-        off = off + ((sums * (places - centre)).sum(2) / area).square()
-    return off
+    return error, dict(psnr_shape=psnr, spread=spread.mean().item())
 
 
 def train(out: Path, steps: int, seed: int, until: int | None = None) -> Trainer:
@@ -228,8 +186,8 @@ def train(out: Path, steps: int, seed: int, until: int | None = None) -> Trainer
 
     def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
         count, frames = (32, 1) if step < PICTURES * steps else (4, world.FRAMES)
-        clips = batch(step, count, frames, 32, seed)
-        return reconstruction_loss(vae, clips, torch.Generator().manual_seed(seed * 1_000_003 + step))
+        video, shape, bends = batch(step, count, frames, 32, seed)
+        return reconstruction_loss(vae, video, shape, bends, torch.Generator().manual_seed(seed * 1_000_003 + step))
 
     trainer.run(loss_of, save_every=100, ema=0.99, until=until)
     return trainer
@@ -253,23 +211,29 @@ def _train_on_clips(stage: str, out: Path, vae: AutoencoderKLWan, steps: int, se
     trainer = Trainer(stage, out, vae, optimisers(vae, stage), steps)
 
     def loss_of(step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        # Half the length in windows around the shape, most of which it covers. Clips as they are at the end.
-        count, frames, size = (6, 17, 40) if step < 0.7 * steps else (2, world.FRAMES, world.SIZE)
-        clips = batch(FIRST_STEP[stage] + step, count, frames, size, seed)
-        return reconstruction_loss(vae, clips, torch.Generator().manual_seed(seed * 1_000_003 + step))
+        # Half the length in larger windows: a fast shape stays in view. Whole clips at the end.
+        count, frames, size = (6, 17, 40) if step < 0.8 * steps else (4, world.FRAMES, 32)
+        video, shape, bends = batch(FIRST_STEP[stage] + step, count, frames, size, seed)
+        return reconstruction_loss(vae, video, shape, bends, torch.Generator().manual_seed(seed * 1_000_003 + step))
 
     trainer.run(loss_of, save_every=100, ema=0.998, until=until)
     return trainer
 
 
+def encoder_file(out: Path) -> Path:
+    """Where the encoder is finished: the second stage, or the first where there is no second."""
+    return out / "clips.pt" if (out / "clips.pt").exists() else out / "vae.pt"
+
+
 def load_encoder(out: Path) -> AutoencoderKLWan:
     """The autoencoder of the first two stages: the average of its weights over the last hundreds of steps."""
-    return _saved(out / "clips.pt").eval().requires_grad_(False)
+    return _saved(encoder_file(out)).eval().requires_grad_(False)
 
 
 def load(out: Path) -> AutoencoderKLWan:
-    """The autoencoder with the decoder of the third stage."""
-    return _saved(out / "decoder.pt").eval().requires_grad_(False)
+    """The same with the decoder of the third stage, if there is one."""
+    path = out / "decoder.pt" if (out / "decoder.pt").exists() else encoder_file(out)
+    return _saved(path).eval().requires_grad_(False)
 
 
 def _saved(path: Path) -> AutoencoderKLWan:

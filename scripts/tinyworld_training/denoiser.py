@@ -51,7 +51,7 @@ class LatentPool:
 
     def __init__(self, out: Path, seed: int):
         self.seed, self.vae = seed, make_fast(autoencoder.load_encoder(out))
-        of = file_digest(out / "clips.pt")[:12]
+        of = file_digest(autoencoder.encoder_file(out))[:12]
         self.folder = out / "latents" / f"{of}-{seed}"  # of no other autoencoder or seed
         self.chunks: list[torch.Tensor] = []
         self.captions: list[str] = []
@@ -119,7 +119,7 @@ def optimisers(model: TextToVideo) -> list[torch.optim.Optimizer]:
 
 
 def train(out: Path, steps: int, seed: int, until: int | None = None) -> Trainer:
-    """Train `out/denoiser.pt` on the latents of `out/clips.pt`, or go on with it; `until` stops early."""
+    """Train `out/denoiser.pt` on the latents of the autoencoder there, or go on with it; `until` stops early."""
     torch.manual_seed(seed)
     tokenizer = build_tokenizer()
     model = TextToVideo(len(tokenizer))

@@ -13,7 +13,7 @@ from .trainer import Trainer
 
 
 def warm_start(model: Path, out: Path) -> None:
-    """Write `vae.pt`, for `decoder` to go on from, and `denoiser.pt` at step 0."""
+    """Write `vae.pt`, for the other stages to go on from, and `denoiser.pt` at step 0."""
     vae, old = autoencoder.new_autoencoder(), AutoencoderKLWan.from_pretrained(model / "vae", torch_dtype=torch.float32)
     autoencoder.initialise(vae)
     widen(vae, old)

@@ -207,7 +207,7 @@ def test_a_dry_run_tells_calls_and_cost_and_asks_nobody(project: Project, capsys
         run_command(project, "--judge", file, "--dry-run")
         assert "measured would be asked 16 questions for 4 labels" in capsys.readouterr().out
         assert server.requests == []
-        label_vlm(project, VlmLabelSettings(judge=file, pairs=1))
+        label_vlm(project, VlmLabelSettings(judge=file, count=1))
         plan = plan_vlm(project, VlmLabelSettings(judge=file))
         assert (plan.units, plan.calls, plan.known) == (2, 8, 1)
         plan = plan_vlm(project, VlmLabelSettings(judge=file, mode="whole"))

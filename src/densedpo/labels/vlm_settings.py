@@ -12,7 +12,7 @@ from densedpo.judges.vlm.settings import Aspect, JudgeSettings, Layout, Mode, lo
 from densedpo.store.schema import Split, content_id
 
 # Of the fields below, those that are not the judge's own.
-_NOT_THE_JUDGES = ("judge", "local", "split", "pair_mode", "include_near_identical", "pairs")
+_NOT_THE_JUDGES = ("judge", "local", "split", "pair_mode", "include_near_identical", "count")
 
 
 class VlmLabelSettings(Settings):
@@ -27,7 +27,7 @@ class VlmLabelSettings(Settings):
     include_near_identical: bool = Field(
         False, description="Also judge pairs whose members hardly differ; they say next to nothing."
     )
-    pairs: int | None = Field(None, ge=1, description="The first so many pairs only: a trial before paying for all.")
+    count: int | None = Field(None, ge=1, description="The first so many pairs only: a trial before paying for all.")
     base_url: str | None = Field(None, description="Instead of the judge's: where the chat API is, up to /v1.")
     model: str | None = Field(None, description="Instead of the judge's: the model's name there.")
     mode: Mode | None = Field(None, description="Instead of the judge's: segments, whole videos, or both.")

@@ -132,7 +132,7 @@ def to_label(project: Project, judge: JudgeSettings, unit: Unit) -> Label:
 
 def _pairs(project: Project, settings: VlmLabelSettings) -> Iterator[Pair]:
     for number, pair in enumerate(project.pairs(settings.split, settings.pair_mode)):
-        if settings.pairs is not None and number >= settings.pairs:
+        if settings.count is not None and number >= settings.count:
             return
         yield pair
 
