@@ -6,7 +6,7 @@ Five stages, each also to be run alone: `vae` (the autoencoder), `clips` (furthe
 decoder alone, further), `denoiser` (text encoder and denoiser on the latents), `export` (the model folder). Every stage
 is resumable: stopped at any moment and run again with the same arguments, it goes on from its last checkpoint, bit for
 bit. Batches are pure functions of (seed, step). `warm-start` begins with the weights of a model folder instead of the
-first stage: go on with `clips`, or without it with `decoder` and `denoiser`. `clips` and `decoder` may be left out.
+first stage. `clips` and `decoder` may be left out.
 """
 
 from __future__ import annotations
