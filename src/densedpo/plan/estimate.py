@@ -125,10 +125,10 @@ def _sampling_calls(meta: MetaModel, shape: tuple[int, int, int, int], settings:
 
 def _step_flops(flops: ClipFlops, settings: PlanSettings) -> dict[str, int]:
     """An optimiser step: forward and backward of the policy on both members of all pairs of the batch, and one more
-    forward each for checkpointing and for the reference."""
+    forward for checkpointing, of the blocks, and for the reference."""
     policy = flops.policy_forward + flops.policy_backward
     if settings.checkpointing:
-        policy += flops.policy_forward
+        policy += flops.policy_blocks
     clips = 2 * settings.batch
     return {"with reference table": clips * policy, "without reference table": clips * (policy + flops.forward)}
 

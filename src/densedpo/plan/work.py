@@ -28,11 +28,12 @@ from densedpo.plan.meta import MetaModel
 
 @dataclass(frozen=True)
 class ClipFlops:
-    """FLOPs for one clip, once. `policy_*` are with the adapter on."""
+    """FLOPs for one clip, once. `policy_*` are with the adapter on; `policy_blocks`: of the forward, inside blocks."""
 
     forward: int
     policy_forward: int
     policy_backward: int
+    policy_blocks: int
     encode: int
     decode: int
 
@@ -88,15 +89,25 @@ def base_flops(meta: MetaModel, shape: LatentShape, frames: int, height: int, wi
     return forward, count_flops(lambda: meta.encode(frames, height, width)), count_flops(lambda: meta.decode(shape))
 
 
-def policy_flops(meta: MetaModel, shape: LatentShape) -> tuple[int, int]:
-    """FLOPs of forward and backward with the adapter that the denoiser has.
+def policy_flops(meta: MetaModel, shape: LatentShape) -> tuple[int, int, int]:
+    """FLOPs of forward and backward with the adapter that the denoiser has, and of the forward inside blocks alone.
 
     The backward is what autograd runs: gradients of activations through all layers behind the first adapted one, and
-    gradients of weights for the adapter alone.
+    gradients of weights for the adapter alone. Checkpointing runs the forward of the blocks once more.
     """
     predictions: list[Tensor] = []
-    forward = count_flops(lambda: predictions.append(meta.model.predict(*meta.inputs(shape))))
-    return forward, count_flops(lambda: predictions[0].square().mean().backward())  # type: ignore[no-untyped-call]
+    in_blocks: list[int] = []
+
+    def run_block(block: Callable[..., Any], *args: Any) -> Any:
+        with FlopCounterMode(display=False) as counter:
+            result = block(*args)
+        in_blocks.append(int(counter.get_total_flops()))
+        return result
+
+    with _checkpointed(meta.model.denoiser, run_block):
+        forward = count_flops(lambda: predictions.append(meta.model.predict(*meta.inputs(shape))))
+    backward = count_flops(lambda: predictions[0].square().mean().backward())  # type: ignore[no-untyped-call]
+    return forward, backward, sum(in_blocks)
 
 
 class _Kept:
