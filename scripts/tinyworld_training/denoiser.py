@@ -32,7 +32,7 @@ CONFIG: dict[str, Any] = dict(
     text_dim=64,
     freq_dim=128,
     ffn_dim=512,
-    num_layers=4,
+    num_layers=6,
     rope_max_seq_len=64,
 )
 MAX_TOKENS = 24
@@ -42,7 +42,7 @@ SAMPLING: dict[str, Any] = dict(
     fps=float(world.FPS), max_sequence_length=MAX_TOKENS,
 )  # fmt: skip
 BATCH = 32
-CHUNK, POOL = 1024, 16 * 1024  # clips encoded at once; clips in all
+CHUNK, POOL = 1024, 24 * 1024  # clips encoded at once; clips in all
 FIRST_SCENE = 10_000_000  # scenes that the autoencoder never saw
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from transformers import UMT5EncoderModel
@@ -24,16 +23,9 @@ def warm_start(model: Path, out: Path) -> None:
     text_to_video = denoiser.TextToVideo(len(denoiser.build_tokenizer()))
     text_encoder = UMT5EncoderModel.from_pretrained(model / "text_encoder", dtype=torch.float32)
     transformer = WanTransformer3DModel.from_pretrained(model / "transformer", torch_dtype=torch.float32)
-    shorten(transformer, len(text_to_video.transformer.blocks))
     text_to_video.text_encoder.load_state_dict(text_encoder.state_dict())
     text_to_video.transformer.load_state_dict(transformer.state_dict())
     Trainer("denoiser", out, text_to_video, denoiser.optimisers(text_to_video), steps=1).save()
-
-
-def shorten(transformer: WanTransformer3DModel, layers: int) -> None:
-    """Keep `layers` of the blocks, first and last and others evenly between: where a smaller model starts from."""
-    kept = np.linspace(0, len(transformer.blocks) - 1, layers).round().astype(int)
-    transformer.blocks = torch.nn.ModuleList([transformer.blocks[i] for i in kept])
 
 
 @torch.no_grad()
