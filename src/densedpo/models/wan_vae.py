@@ -16,7 +16,13 @@ from contextlib import contextmanager
 
 import torch
 from diffusers import AutoencoderKLWan
-from diffusers.models.autoencoders.autoencoder_kl_wan import WanCausalConv3d, WanResample, patchify, unpatchify
+from diffusers.models.autoencoders.autoencoder_kl_wan import (
+    WanCausalConv3d,
+    WanResample,
+    WanRMS_norm,
+    patchify,
+    unpatchify,
+)
 from torch import Tensor
 from torch.nn.functional import pad
 
@@ -122,7 +128,19 @@ def _resample(layer: WanResample, x: Tensor, feat_cache: None = None, feat_idx: 
     return torch.as_tensor(y)
 
 
+def _normalise(layer: WanRMS_norm, x: Tensor) -> Tensor:
+    """`WanRMS_norm.forward`; x is `[B, C, ...]`.
+
+    On a CPU torch takes three to six times as long over a norm of channels.
+    """
+    if not layer.channel_first or x.device.type != "cpu" or x.dtype != torch.float32:
+        return torch.as_tensor(WanRMS_norm.forward(layer, x))
+    lengths = x.square().sum(dim=1, keepdim=True).clamp_min(1e-24).sqrt()
+    return torch.as_tensor(x * (layer.scale / lengths) * layer.gamma + layer.bias)
+
+
 WHOLE_CLIP_FORWARDS: dict[type[torch.nn.Module], Callable[..., Tensor]] = {
     WanCausalConv3d: _convolve,
     WanResample: _resample,
+    WanRMS_norm: _normalise,
 }
