@@ -17,7 +17,8 @@ from densedpo.diffusion.protocol import check_frame_rate
 from densedpo.diffusion.seeds import noise
 from densedpo.errors import UserError
 from densedpo.models import load_model
-from densedpo.models.load import HUB_FILES, HUB_VARIANTS
+from densedpo.models.identity import HUB_VARIANTS
+from densedpo.models.load import HUB_FILES
 from densedpo.models.settings import LoadSettings
 from small_projects import model_at
 
@@ -137,9 +138,21 @@ def test_in_bfloat16_the_denoiser_predicts_in_float32_and_the_autoencoder_keeps_
 
 def test_of_a_hub_model_only_the_parts_of_the_pipeline_are_fetched() -> None:
     wanted = ["model_index.json", "vae/config.json", "transformer/diffusion_pytorch_model-00001-of-2.safetensors"]
+    wanted.append("tokenizer/chat_template.jinja")
     unwanted = ["whole-13b.safetensors", "unet/model.fp16.safetensors", "vae/model.bin", "README.md"]
     kept = filter_repo_objects(wanted + unwanted, allow_patterns=HUB_FILES, ignore_patterns=HUB_VARIANTS)
     assert list(kept) == wanted
+
+
+def test_second_copies_and_hidden_files_are_not_in_the_hashes(random_wan_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(random_wan_folder, folder)
+    before = model_at(folder)
+    for part in ("transformer", "vae"):
+        (folder / part / ".DS_Store").write_bytes(b"of a file manager")
+        (folder / part / "diffusion_pytorch_model.bf16.safetensors").write_bytes(b"somebody else's download")
+    after = model_at(folder)
+    assert (after.model_hash, after.vae_hash) == (before.model_hash, before.vae_hash)
 
 
 def test_what_a_model_is_told_beside_its_weights_is_in_its_hash(random_wan_folder: Path, tmp_path: Path) -> None:

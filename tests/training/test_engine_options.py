@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from densedpo.errors import UserError
-from densedpo.models.lora import fresh_adapter
+from densedpo.models import load_model
+from densedpo.models.lora import ADAPTER, REFERENCE, fresh_adapter, load_reference, start_from
 from densedpo.store.project import Project
 from densedpo.training import TrainSettings
 from densedpo.training.data import load_batch, slots_of
@@ -245,6 +246,21 @@ def test_starting_from_an_adapter_and_measuring_against_it(project: Project) -> 
     }
     assert 0 < max(moved.values()) < 0.1
     assert json.loads((second / "run.json").read_text())["init_adapter"]
+
+
+def test_in_bfloat16_the_reference_is_as_exact_as_the_policy_that_starts_from_it(
+    project: Project, random_wan_folder: Path
+) -> None:
+    first = run(project, "exact") / "adapter"
+    model = load_model(str(random_wan_folder), device="cpu", dtype=torch.bfloat16)
+    with fresh_adapter(model.denoiser, model.lora_targets, 2, 2.0, seed=0):
+        start_from(model.denoiser, first)
+        load_reference(model.denoiser, first)
+        weights = dict(model.denoiser.named_parameters())
+        pairs = [(name.replace(f".{ADAPTER}.", f".{REFERENCE}."), name) for name in weights if f".{ADAPTER}." in name]
+        assert pairs
+        for reference, trained in pairs:
+            assert torch.equal(weights[reference], weights[trained])
 
 
 def test_an_adapter_to_start_from_must_fit(project: Project, tmp_path: Path) -> None:

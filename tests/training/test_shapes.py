@@ -139,6 +139,21 @@ def test_a_mixed_batch_is_the_mean_of_its_pairs_by_weight(project: Project, obje
     check_same(gradients(data, slots), (mean, whole, joined))
 
 
+@pytest.mark.parametrize("told", [{"padding_frames": 1}, {"given_frames": 1}], ids=str)
+def test_beta_on_sums_leaves_out_frames_that_do_not_count(
+    project: Project, told: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = loaded(project, beta=1.0, beta_unit="sum", method="structural")
+    engine = engine_of(data)
+    batch = engine.load(slots_of(data, 0, data.settings))[0]
+    frames = batch.a_BCFHW.shape[2]
+    before, before_of_all = engine.beta_mean(batch), data.beta_mean
+    for name, value in told.items():
+        monkeypatch.setattr(data.model, name, value, raising=False)
+    assert engine.beta_mean(batch) == before * (frames - 1) / frames
+    assert data.beta_mean < before_of_all
+
+
 def test_beta_on_sums_follows_the_size(project: Project) -> None:
     data = loaded(project, beta=1.0, beta_unit="sum")
     engine = engine_of(data)

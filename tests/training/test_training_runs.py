@@ -13,10 +13,12 @@ import torch
 from safetensors import safe_open
 
 from densedpo.errors import UserError
+from densedpo.models import load_model
 from densedpo.models.lora import adapter_on
 from densedpo.store.project import Project
 from densedpo.training import TrainSettings, checkpoint
 from densedpo.training.loop import train
+from densedpo.training.processes import Processes
 from forked import Forked, densedpo, lines_in
 from small_projects import empty_project, give_labels, log_of, model_at, plant_pair
 
@@ -117,6 +119,37 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
     assert log_of(folder) == log
 
 
+def test_after_falling_back_the_new_checkpoints_are_kept_and_not_the_damaged_later_ones(tmp_path: Path) -> None:
+    for step in (1, 8, 9):
+        checkpoint.save(tmp_path, step, {"step": step}, keep=3)
+    for step in (8, 9):
+        (checkpoint.folder_of(tmp_path, step) / checkpoint.STATE).write_bytes(b"damaged")
+    checkpoint.save(tmp_path, 2, {"step": 2}, keep=1)
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-000002"]
+    assert checkpoint.load_newest(tmp_path) == {"step": 2}
+
+
+def test_a_checkpoint_of_another_device_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Such as one of the second GPU where there is one, or none: torch would put each tensor where it was."""
+    with monkeypatch.context() as patched:
+        patched.setattr(torch.serialization, "location_tag", lambda storage: "cuda:1")
+        checkpoint.save(tmp_path, 1, {"moment": torch.arange(3.0)}, keep=1)
+    with pytest.raises(RuntimeError, match="CUDA"):
+        torch.load(checkpoint.folder_of(tmp_path, 1) / checkpoint.STATE)
+    state = checkpoint.load_newest(tmp_path)
+    assert state is not None
+    assert torch.equal(state["moment"], torch.arange(3.0))
+
+
+def test_processes_that_would_go_on_from_different_steps_are_stopped(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(project, "together")
+    monkeypatch.setattr(Processes, "gather", lambda self, value: [value, 0])
+    with pytest.raises(UserError, match=r"different steps \(4, 0, by rank\): put .*together on a disk"):
+        run(project, "together")
+
+
 def test_a_disk_that_fills_up_while_saving_leaves_the_older_checkpoint(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +192,23 @@ def test_a_run_may_be_made_longer(project: Project) -> None:
     assert log_of(project.run_folder("longer")) == log_of(project.run_folder("long"))
 
 
+def test_a_run_goes_on_with_what_saves_memory_or_time(project: Project) -> None:
+    """As the message of a run out of memory advises."""
+    whole = run(project, "saving-whole", steps=6)
+    run(project, "saving", steps=3)
+    folder = run(project, "saving", steps=6, micro_batch=1, two_pass=True, checkpointing=True)
+    losses = [[row["loss"] for row in log_of(each)] for each in (folder, whole)]
+    assert len(losses[0]) == 6
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_a_model_in_float16_is_not_trained(project: Project, random_wan_folder: Path) -> None:
+    model = load_model(str(random_wan_folder), device="cpu", dtype=torch.float16)
+    with pytest.raises(UserError, match="most gradients vanish: train with --dtype bfloat16 or float32"):
+        train(project, model, TrainSettings(**SHORT), "half")
+    assert not (project.root / "runs" / "half" / "run.json").exists()
+
+
 def test_new_labels_need_a_new_name(random_wan_folder: Path, tmp_path: Path) -> None:
     project = empty_project(tmp_path / "project", random_wan_folder)
     pair = plant_pair(project, 0)
@@ -173,7 +223,7 @@ def test_new_labels_need_a_new_name(random_wan_folder: Path, tmp_path: Path) -> 
 def test_latents_of_another_autoencoder_are_refused(random_wan_folder: Path, tmp_path: Path) -> None:
     project = empty_project(tmp_path / "project", random_wan_folder)
     give_labels(project, plant_pair(project, 0, vae_hash="another"), "a")
-    with pytest.raises(UserError, match=r"the latents of 1 pairs in .* were made by another autoencoder"):
+    with pytest.raises(UserError, match=r"latents of 1 pairs in .* by another autoencoder .*\(with --tiled-vae"):
         run(project, "dense", steps=1)
     assert not (project.root / "runs" / "dense" / "run.json").exists()
 

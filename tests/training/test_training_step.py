@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -164,6 +165,18 @@ def test_padding_frames_count_in_no_error() -> None:
         inputs: Any = Inputs(target, target, torch.ones(1), None, None)  # type: ignore[arg-type]
         errors.append(frame_errors(residual(model, inputs, SETTINGS)).tolist())
     assert errors == [[[10_000.0, 2.0, 9.0]], [[2.0, 9.0]]]
+
+
+def test_autocast_is_of_the_device_that_the_model_computes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its inputs wait on the CPU, whose autocast does nothing on a GPU."""
+    asked = []
+    monkeypatch.setattr(torch, "autocast", lambda *given: asked.append(given) or nullcontext())
+    zeros = torch.zeros(1, 2, 3, 2, 2)
+    model: Any = SimpleNamespace(predict=lambda *_: zeros, padding_frames=0, device=torch.device("cuda:1"))
+    inputs: Any = Inputs(zeros, zeros, torch.ones(1), None, None)  # type: ignore[arg-type]
+    residual(model, inputs, SETTINGS)
+    residual(model, inputs, SETTINGS.model_copy(update={"autocast": "bfloat16"}))
+    assert asked == [("cuda", torch.bfloat16)]
 
 
 class Expert:

@@ -60,6 +60,7 @@ class VideoModel(Protocol):
     name: str  # as it was asked for: a folder or a hub id
     folder: Path
     dtype: torch.dtype  # of denoiser and text encoder
+    device: torch.device  # where they compute, wherever their weights wait
     model_hash: str  # of the denoiser's, text encoder's and scheduler's files, and of what else they are told
     vae_hash: str
     denoiser: torch.nn.Module
@@ -120,6 +121,11 @@ def given_frames(model: VideoModel) -> int:
     [B, H, W, 3], frames) -> Conditioning` and expects what that gives beside the text; else 0.
     """
     return int(getattr(model, "given_frames", 0))
+
+
+def counted_frames(model: VideoModel, frames: int) -> int:
+    """How many of a video's latent frames count in a loss: neither padding nor given ones."""
+    return frames - model.padding_frames - given_frames(model)
 
 
 def encode_negative(model: VideoModel, prompts: Sequence[str]) -> Conditioning:

@@ -17,14 +17,14 @@ import densedpo.models
 from densedpo.diffusion.memory import memory_is_clear
 from densedpo.diffusion.protocol import VideoModel
 from densedpo.errors import UserError
+from densedpo.models.identity import HUB_VARIANTS
 from densedpo.models.pipelines import LoadOptions, read_json
 from densedpo.models.settings import LoadSettings
 from densedpo.store.schema import content_id
 
 TINYWORLD = "tinyworld"
 # The parts of a pipeline: no pickles, and not the single files of whole models that some repositories keep at the top.
-HUB_FILES = ["model_index.json", "densedpo.json", "*/*.json", "*/*.safetensors", "*/*.model", "*/*.txt"]
-HUB_VARIANTS = ["*.fp16*", "*.bf16*"]  # second copies of the same weights
+HUB_FILES = ["model_index.json", "densedpo.json", "*/*.json", "*/*.safetensors", "*/*.model", "*/*.txt", "*/*.jinja"]
 # What changes a model's output without being in its weights' files.
 TOLD = ("max_sequence_length", "told_fps")
 TOLD_TO_DECODER = ("decode_timestep", "decode_noise_scale")

@@ -111,6 +111,9 @@ def load_reference(denoiser: torch.nn.Module, folder: Path) -> None:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Already found a `peft_config`")  # two adapters are meant
         _load(denoiser, folder, REFERENCE)
+    for name, parameter in denoiser.named_parameters():
+        if f".{REFERENCE}." in name:
+            parameter.data = parameter.data.float()  # as the trained one
     denoiser.set_adapter(ADAPTER)  # type: ignore[operator]
 
 

@@ -21,7 +21,9 @@ def folder_of(run: Path, step: int) -> Path:
 
 
 def save(run: Path, step: int, state: dict[str, Any], keep: int) -> None:
-    """Write the state after `step` steps and drop all but the newest `keep` checkpoints.
+    """Write the state after `step` steps and drop all but the newest `keep` checkpoints up to it.
+
+    Later ones are dropped as well: the run fell back behind them, since they are damaged.
 
     Raises:
         UserError: the disk is full; older checkpoints stay as they were.
@@ -35,23 +37,26 @@ def save(run: Path, step: int, state: dict[str, Any], keep: int) -> None:
             put_in_place(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
-    for old in _complete(run)[keep:]:
-        shutil.rmtree(old)
+    kept = [folder for folder in _complete(run) if folder <= target.parent][:keep]
+    for folder in _complete(run):
+        if folder not in kept:
+            shutil.rmtree(folder)
 
 
 def load_newest(run: Path) -> dict[str, Any] | None:
-    """The newest checkpoint that can be read; None if there is none."""
+    """The newest checkpoint that is whole, its tensors on the CPU wherever they were saved; None if there is none."""
     for folder in _complete(run):
         try:
             with zipfile.ZipFile(folder / STATE) as archive:  # torch.load does not compare the checksums
                 if archive.testzip():
                     raise zipfile.BadZipFile
-            state: dict[str, Any] = torch.load(folder / STATE, weights_only=True)
-            return state
         except Exception as error:  # whatever a damaged file makes the reader raise
             print(
                 f"{folder / STATE} is damaged ({type(error).__name__}); going back to the one before", file=sys.stderr
             )
+            continue
+        state: dict[str, Any] = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+        return state
     return None
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from densedpo.diffusion.protocol import VideoModel
+from densedpo.diffusion.protocol import VideoModel, counted_frames
 from densedpo.diffusion.seeds import Key, generator
 from densedpo.models.encoded import latents_file
 from densedpo.store.project import Project
@@ -88,7 +88,10 @@ class Dataset:
     @property
     def beta_mean(self) -> float:
         """beta in units of mean squared error: if it depends on the shape (given in sums), the mean over examples."""
-        betas = {shape: self.settings.beta_mean(size) for shape, size in self.latent_shapes.items()}
+        betas = {
+            shape: self.settings.beta_mean((channels, counted_frames(self.model, frames), height, width))
+            for shape, (channels, frames, height, width) in self.latent_shapes.items()
+        }
         if len(set(betas.values())) == 1:
             return next(iter(betas.values()))
         return sum(betas[shape] * count for shape, count in self.counts.items()) / len(self)

@@ -64,7 +64,7 @@ def prepare(
 
 def residual(model: VideoModel, inputs: Inputs, settings: TrainSettings) -> Tensor:
     """Prediction minus target, `[N, C, F, H, W]`, without leading padding and given frames; 0 where nothing counts."""
-    with _autocast(inputs.noisy_NCFHW.device, settings):
+    with _autocast(model, settings):
         prediction = model.predict(inputs.noisy_NCFHW, inputs.sigma_N, inputs.conditioning)
     wrong = prediction.float() - inputs.target_NCFHW
     if inputs.counted_N1FHW is not None:
@@ -72,8 +72,8 @@ def residual(model: VideoModel, inputs: Inputs, settings: TrainSettings) -> Tens
     return wrong[:, :, model.padding_frames + given_frames(model) :]
 
 
-def _autocast(device: torch.device, settings: TrainSettings) -> AbstractContextManager[object]:
-    return nullcontext() if settings.autocast == "none" else torch.autocast(device.type, torch.bfloat16)
+def _autocast(model: VideoModel, settings: TrainSettings) -> AbstractContextManager[object]:
+    return nullcontext() if settings.autocast == "none" else torch.autocast(model.device.type, torch.bfloat16)
 
 
 def frame_errors(residual_NCFHW: Tensor) -> Tensor:

@@ -77,6 +77,10 @@ def train(
             not fit; the reference table has drifted; the loss is no number; the guard stops; the disk is full.
     """
     wanted(settings)
+    if model.dtype == torch.float16:
+        raise UserError(
+            f"{model.name} is loaded in float16, in which most gradients vanish: train with --dtype bfloat16 or float32"
+        )
     device = next(model.denoiser.parameters()).device
     processes = Processes(device, settings.sharding == "full", settings.context_parallel)
     with project.lock(f"train-{name}") if processes.first else nullcontext():
@@ -89,6 +93,7 @@ def train(
         with denoiser_to_train(dataset, processes) as parameters:
             optimiser = torch.optim.AdamW(parameters, lr=settings.lr, weight_decay=settings.weight_decay)
             first, seconds = processes.first_first(lambda: _resume(run, model, optimiser))
+            _check_together(processes.gather(first), run)
             engine = engine_for(dataset, processes)
             with Log(run, settings, 0.5 * dataset.beta_mean, first, processes.first) as log:
                 if clips:
@@ -222,6 +227,14 @@ def _state(model: VideoModel, optimiser: torch.optim.Optimizer, step: int, secon
         "adapter": adapter_state(model.denoiser),
         "optimiser": optimiser.state_dict(),
     }
+
+
+def _check_together(firsts: Sequence[int], run: Path) -> None:
+    if len(set(firsts)) > 1:
+        raise UserError(
+            f"the processes would go on from different steps ({', '.join(map(str, firsts))}, by rank): "
+            f"put the project with {run} on a disk that all machines see"
+        )
 
 
 def _resume(run: Path, model: VideoModel, optimiser: torch.optim.Optimizer) -> tuple[int, float]:

@@ -16,7 +16,8 @@ from densedpo.store.project import Project
 from densedpo.training.data import Dataset
 from densedpo.training.settings import TrainSettings
 
-# What a run may be continued with differently: none of it changes a step. More steps are a longer run.
+# What a run may be continued with differently: none of it changes a step but in its last bits. More steps are a longer
+# run.
 FREE = {
     "steps",
     "save_every",
@@ -26,6 +27,10 @@ FREE = {
     "validate_every",
     "sample_every",
     "sample_prompts",
+    "micro_batch",
+    "two_pass",
+    "checkpointing",
+    "compile",
     "sharding",
     "context_parallel",
 }
@@ -43,7 +48,8 @@ def begin_run(project: Project, model: VideoModel, dataset: Dataset, settings: T
     if foreign:
         raise UserError(
             f"the latents of {foreign} pairs in {project.root} were made by another autoencoder than that of "
-            f"{model.name}; train the model that made them, or make the pairs anew in a new project"
+            f"{model.name} as it is loaded now; train the model that made them (with --tiled-vae if they were made "
+            "with it), or make the pairs anew in a new project"
         )
     run = project.run_folder(name)
     facts = _facts(model, dataset, settings)

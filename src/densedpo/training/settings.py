@@ -175,7 +175,7 @@ class TrainSettings(Settings):
         return self
 
     def beta_mean(self, shape: tuple[int, int, int, int]) -> float:
-        """beta in units of mean squared error, for latents of shape `(C, F, H', W')`."""
+        """beta in units of mean squared error, for latents of shape `(C, F, H', W')`, F of those frames that count."""
         channels, frames, height, width = shape
         elements = channels * height * width * (1 if self.method == "dense" else frames)
         return self.beta * elements if self.beta_unit == "sum" else self.beta
