@@ -35,7 +35,7 @@ def test_the_reports_commands_parse_and_have_the_demos_settings(whole: Path) -> 
     shown = commands(SMALL)
     for line in shown:
         cli.app.parse_args(shlex.split(line)[1:], exit_on_error=False, print_error=False)
-    assert f"densedpo train my-project --steps 6 --lr {SMALL.train.lr}" in shown
+    assert f"densedpo train my-project --steps 6 --lr {SMALL.train.lr} --anchor 0" in shown
     page = (whole / "report" / "index.html").read_text()
     assert all(line in page for line in shown)
 

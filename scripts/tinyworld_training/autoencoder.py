@@ -21,7 +21,7 @@ from .trainer import Muon, Trainer, precision
 
 CHANNELS = 16
 CONFIG: dict[str, Any] = dict(
-    base_dim=24,
+    base_dim=16,
     decoder_base_dim=24,
     z_dim=CHANNELS,
     dim_mult=[1, 2, 2],

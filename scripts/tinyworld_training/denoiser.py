@@ -42,7 +42,7 @@ SAMPLING: dict[str, Any] = dict(
     fps=float(world.FPS), max_sequence_length=MAX_TOKENS,
 )  # fmt: skip
 BATCH = 32
-CHUNK, POOL = 1024, 24 * 1024  # clips encoded at once; clips in all
+CHUNK, POOL = 1024, 16 * 1024  # clips encoded at once; clips in all
 FIRST_SCENE = 10_000_000  # scenes that the autoencoder never saw
 
 

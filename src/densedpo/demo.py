@@ -49,8 +49,8 @@ class Size:
     seeds_per_prompt: int
 
 
-FULL = Size(clips=480, train=TrainSettings(steps=160, lr=1e-4), prompts=44, seeds_per_prompt=4)
-QUICK = Size(clips=48, train=TrainSettings(steps=30, lr=1e-4), prompts=24, seeds_per_prompt=1)
+FULL = Size(clips=480, train=TrainSettings(steps=160, lr=2e-4, anchor=10), prompts=44, seeds_per_prompt=4)
+QUICK = Size(clips=48, train=TrainSettings(steps=30, lr=2e-4, anchor=10), prompts=24, seeds_per_prompt=1)
 
 
 class Clock:
@@ -105,7 +105,7 @@ def commands(size: Size) -> list[str]:
         "densedpo ingest my-project my-clips",
         "densedpo pairs my-project",
         "densedpo label oracle my-project --split train",
-        f"densedpo train my-project --steps {size.train.steps} --lr {size.train.lr}",
+        f"densedpo train my-project --steps {size.train.steps} --lr {size.train.lr} --anchor {size.train.anchor:g}",
         f"densedpo evaluate my-project --runs {RUN} --count {size.prompts} --seeds-per-prompt {size.seeds_per_prompt}",
         "densedpo report my-project",
     ]

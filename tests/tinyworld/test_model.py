@@ -63,4 +63,4 @@ def test_it_draws_what_the_caption_says_most_of_the_time(scored: list) -> None: 
 
 
 def test_it_moves(scored: list) -> None:  # type: ignore[type-arg]
-    assert np.median([clip.whole.dynamic_degree for clip in scored]) >= 0.3  # pixels a frame
+    assert np.median([clip.whole.dynamic_degree for clip in scored]) >= 0.15  # pixels a frame; of real clips 0.2 or so

@@ -36,8 +36,8 @@ BACKGROUNDS: dict[str, tuple[float, float, float]] = {
 }
 DIRECTIONS = ("", "horizontally", "vertically", "diagonally")
 SPEED_WORDS = ("", "slowly", "quickly")
-SPEED_RANGE = (0.08, 2.0)  # pixels per frame, before the per-second multiplier
-MAX_SPEED = 2.0
+SPEED_RANGE = (0.04, 1.0)  # pixels per frame, before the per-second multiplier
+MAX_SPEED = 1.0
 MOST_TILT = 0.3  # radians, either way, at the start of a clip
 SPIN_RANGE = (0.06, 0.25)  # radians per frame, doubled for one second of the clip
 SPLITS = (("base", 70), ("pairs", 10), ("tune", 10), ("test", 10))  # percent of captions
