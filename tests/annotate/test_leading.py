@@ -17,7 +17,7 @@ from densedpo.annotate.tasks import Answer
 from densedpo.errors import UserError
 from densedpo.store import answers, assignments, people
 from densedpo.store.answers import opinions
-from densedpo.store.assignments import find_assignment
+from densedpo.store.assignments import Queue, find_assignment, take
 from densedpo.store.consensus import ConsensusPolicy, consensus
 from densedpo.store.gold import Gold, add_gold, gold_of, gold_pairs, read_gold
 from densedpo.store.project import Project
@@ -334,6 +334,26 @@ def test_one_reviewer_outweighs_three_annotators(tmp_path: Path) -> None:
     found = figures(project, overlap=3)
     assert [found[f"P{number}"]["consensus"]["count"] for number in range(3)] == [1, 1, 1]
     assert found["P0"]["consensus"]["n"] == 3
+
+
+def test_what_a_reviewer_settled_is_given_to_nobody_else(tmp_path: Path) -> None:
+    """Setting labels aside frees their places; one more label would make a draw of the decision."""
+    project = make_project(tmp_path / "project", pairs=1)
+    disagree(project, "a", "b")
+    rea = enter(project, "reviewer", "Rea")
+    task = rea.post("/api/review/next").json()
+    for segment in range(SEGMENTS):
+        rea.post("/api/answers", json=answer(task, segment, shown(project, task, "a")))
+    rea.post(f"/api/assignments/{task['id']}/finish")
+    lea = enter(project, "lead", "Lea")
+    path = f"/api/people/{next(each.id for each in people.people(project) if each.name == 'P1')}"
+    lea.post(f"{path}/state", json={"state": "retired"})
+    assert lea.post(f"{path}/labels", json={"aside": True}).status_code == 200
+    cid = enter(project, name="Cid", overlap=5)
+    assert cid.post("/api/next").json() is None
+    pair, mine = next(iter(project.pairs())).id, next(each.id for each in people.people(project) if each.name == "Cid")
+    assert take(project, pair, mine, "seen", Queue(overlap=5)) is None
+    assert decided(project) == [1] * SEGMENTS
 
 
 def test_the_greatest_disagreement_comes_first_and_nobody_reviews_their_own(tmp_path: Path) -> None:

@@ -104,6 +104,13 @@ def test_a_server_that_is_not_there_is_named() -> None:
         ExternalScorer("s", HttpChannel("http://127.0.0.1:9", 5)).score(shown(Path("clip.mp4")))
     with pytest.raises(UserError, match="must begin with http"):
         HttpChannel("file:///etc/passwd", 5)
+    with pytest.raises(UserError, match=r"could not be reached \(nonnumeric port"):
+        ExternalScorer("s", HttpChannel("http://127.0.0.1:80a", 5)).score(shown(Path("clip.mp4")))
+
+
+def test_a_command_with_an_open_quote_is_refused() -> None:
+    with pytest.raises(UserError, match=r"is no command line \(No closing quotation\); mend its quotes"):
+        ProcessChannel("python 'scorer.py", 5, 5)
 
 
 @pytest.mark.parametrize(

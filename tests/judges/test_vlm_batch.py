@@ -129,6 +129,16 @@ def test_a_full_file_is_followed_by_another(project: Project, tmp_path: Path, mo
     assert len(small.files) >= 4
     assert all(path.stat().st_size <= 2 * size for path in small.files)
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith(".")) == []
+    monkeypatch.undo()
+    write_vlm_batch(project, JUDGE, tmp_path / "out" / "b.jsonl")  # whoever sends b*.jsonl now pays once
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.jsonl"]
+
+
+def test_results_that_are_paid_for_are_read_whatever_the_budget(project: Project, tmp_path: Path) -> None:
+    clear_pairs(project, windows=1)
+    write_vlm_batch(project, JUDGE, tmp_path / "b.jsonl")
+    poor = JUDGE.model_copy(update={"budget_tokens": 1})
+    assert label_vlm(project, poor, [answer_all(tmp_path / "b.jsonl")]).unanswered == 0
 
 
 def test_a_question_that_two_pairs_share_is_written_once(project: Project, tmp_path: Path) -> None:

@@ -199,6 +199,26 @@ def test_wrong_settings_stop_at_once(project: Project, status: str, told: str) -
     assert list(project.labels()) == []
 
 
+def test_an_account_that_runs_out_stops_the_run_and_spoils_no_label(project: Project) -> None:
+    """HTTP 402, as DeepSeek and OpenRouter say it: no answer, so the question is asked again when there is money."""
+    truth = clear_pairs(project, windows=1)
+    with JudgeServer(look) as server:
+        seen: list[str] = []
+
+        def from_the_fifth_on(key: str, attempt: int) -> str:
+            seen.append(key)
+            return "error 402" if len(seen) >= 5 else ""
+
+        server.fault = from_the_fifth_on
+        with pytest.raises(UserError, match="the account is used up"):
+            run(project, server, concurrency=1)
+        server.fault = lambda key, attempt: ""
+        report = run(project, server, concurrency=1)
+        assert report.unanswered == 0
+        assert "rejected" not in report.outcomes
+    assert len(list(project.labels())) == len(truth)
+
+
 def test_a_request_that_is_refused_later_is_an_abstention(project: Project) -> None:
     truth = clear_pairs(project, windows=1)
     with JudgeServer(look) as server:

@@ -107,7 +107,8 @@ def label_vlm(project: Project, settings: VlmLabelSettings, batch_in: Sequence[P
     judge = settings.resolve()
     with project.lock(LOCK), project.keeping_connections() as kept:  # a question costs several looks into the database
         found = survey(kept, settings, judge)
-        meter = Meter(judge, spent(kept, judge.model))
+        limits = judge.model_copy(update={"budget_tokens": None, "budget_money": None}) if batch_in else judge
+        meter = Meter(limits, spent(kept, judge.model))  # what is in a batch's results was paid for
         answering = open_judge(kept, settings, judge, batch_in)
         with Progress(found.units) as progress:
             run = Run(kept, judge, answering, meter, progress)

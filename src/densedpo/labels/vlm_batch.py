@@ -36,7 +36,8 @@ class BatchFiles:
 def write_batch(judge: JudgeSettings, units: Iterator[Unit], path: Path) -> BatchFiles:
     """Write every question without an answer to `path`, and to `NAME-2.jsonl`, ... when one file is full.
 
-    Each file appears under its name only when it is finished. Raises UserError when the disk is full.
+    Each file appears under its name only when it is finished. Higher numbers, which an earlier batch needed, are
+    removed: sent again, they would cost twice. Raises UserError when the disk is full.
     """
     writer = _Writer(path)
     written: set[str] = set()  # two pairs with the same pictures have the same question
@@ -51,6 +52,9 @@ def write_batch(judge: JudgeSettings, units: Iterator[Unit], path: Path) -> Batc
         writer.finish()
     finally:
         writer.discard()
+    number = len(writer.files)
+    while (stale := _numbered(path, number := number + 1)).exists():
+        stale.unlink()
     return BatchFiles(tuple(writer.files), len(written), answered)
 
 
@@ -122,6 +126,10 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
     return read if known and isinstance(read.get("response") or {}, dict) else None
 
 
+def _numbered(path: Path, number: int) -> Path:
+    return path if number == 1 else path.with_stem(f"{path.stem}-{number}")
+
+
 class _Writer:
     """Lines into files that are never larger than the batch API takes."""
 
@@ -149,8 +157,7 @@ class _Writer:
         """Put what is written so far in its place; the next line opens another file."""
         if self._file is None or self._temporary is None:
             return
-        number = len(self.files) + 1
-        target = self._path if number == 1 else self._path.with_stem(f"{self._path.stem}-{number}")
+        target = _numbered(self._path, len(self.files) + 1)
         with disk_full_is_clear(target):
             self._file.close()
             put_in_place(self._temporary, target)

@@ -103,7 +103,9 @@ _FINISH = (
     .where(assignment.c.id == _ID, assignment.c.state == "open")
     .values(state="done", finished=sa.bindparam("now"))
 )
-_OF_PAIR = sa.select(assignment).where(assignment.c.pair == sa.bindparam("of_pair"), assignment.c.kind == "work")
+_OF_PAIR = sa.select(assignment).where(
+    assignment.c.pair == sa.bindparam("of_pair"), assignment.c.kind.in_(("work", "review"))
+)
 _INSERT = sa.insert(assignment)
 
 
@@ -277,8 +279,14 @@ def _resume(connection: sa.Connection, person: str, queue: Queue, review: bool) 
 
 
 def _free_slot(connection: sa.Connection, pair_id: str, person: str, queue: Queue) -> int | None:
-    """A slot of the pair that nobody holds, overdue ones taken from their holders; None if the person had the pair."""
-    rows, now = connection.execute(_OF_PAIR, {"of_pair": pair_id}).all(), utc_now()
+    """A slot of the pair that nobody holds, overdue ones taken from their holders.
+
+    None if the person had the pair, or a reviewer settled it: one more opinion would not be weighed against theirs.
+    """
+    of_all, now = connection.execute(_OF_PAIR, {"of_pair": pair_id}).all(), utc_now()
+    if any((row.kind, row.state) == ("review", "done") for row in of_all):
+        return None
+    rows = [row for row in of_all if row.kind == "work"]
     overdue = {row.slot for row in rows if row.state == "open" and row.lease_until < now}
     held = {row.slot for row in rows if row.state != "lapsed"} - overdue
     free = [slot for slot in range(queue.overlap) if slot not in held]

@@ -88,6 +88,8 @@ def _free(queue: Queue) -> sa.Select[str, int]:
     taken = sa.func.count(assignment.c.id)
     query = sa.select(pair.c.id, taken).outerjoin(assignment, held)
     query = query.where(pair.c.id.not_in(sa.select(gold.c.pair)))  # their answers are known
+    settled = sa.select(assignment.c.pair).where(assignment.c.kind == "review", assignment.c.state == "done")
+    query = query.where(pair.c.id.not_in(settled))
     if queue.split is not None:
         query = query.where(pair.c.split == queue.split)
     if not queue.near_identical:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import queue
@@ -31,7 +32,10 @@ class ProcessChannel:
     """
 
     def __init__(self, command: str, timeout: float, start_timeout: float) -> None:
-        self._command = shlex.split(command)
+        try:
+            self._command = shlex.split(command)
+        except ValueError as error:
+            raise UserError(f"--command {command!r} is no command line ({error}); mend its quotes") from None
         if not self._command:
             raise UserError("--command is empty; give the command that starts the scorer")
         self._timeout, self._start_timeout = timeout, start_timeout
@@ -129,7 +133,7 @@ class HttpChannel:
                 ) from None
         except TimeoutError:
             raise BrokenContractError(f"was silent for {self._timeout:g} seconds") from None
-        except (OSError, ValueError) as error:  # refused, reset, half an answer
+        except (OSError, ValueError, http.client.HTTPException) as error:  # refused, reset, no port, half an answer
             raise BrokenContractError(f"could not be reached ({error})") from None
 
 

@@ -128,7 +128,7 @@ class ServerJudge:
     def _status(self, status: int, text: str, headers: Mapping[str, str]) -> Verdict:
         """What an HTTP error means: a fault, a mistake in the settings, or a request that this server will not take."""
         told = " ".join(text.split())[:300]
-        if status == 429 and "insufficient_quota" in text:
+        if status == 402 or (status == 429 and "insufficient_quota" in text):
             raise UserError(f"{self.settings.base_url} says that the account is used up ({told}); mend that, run again")
         if status in RETRIED or status >= 500:
             raise _Fault(f"HTTP {status}", ordered_wait(headers))
