@@ -87,7 +87,7 @@ def start_from(denoiser: torch.nn.Module, folder: Path) -> None:
         UserError: as `load_adapter`; or it is of another rank, alpha or set of layers.
     """
     _check_fits(denoiser, folder)
-    given = {key.removeprefix(PREFIX): value for key, value in load_file(folder / WEIGHTS).items()}
+    given = _weights_in(folder)
     with safe_open(folder / WEIGHTS, framework="pt") as file:
         config = json.loads((file.metadata() or {}).get(LORA_ADAPTER_METADATA_KEY, "{}"))
     mine: Any = denoiser.peft_config[ADAPTER]  # type: ignore[index]
@@ -113,7 +113,8 @@ def load_reference(denoiser: torch.nn.Module, folder: Path) -> None:
         _load(denoiser, folder, REFERENCE)
     for name, parameter in denoiser.named_parameters():
         if f".{REFERENCE}." in name:
-            parameter.data = parameter.data.float()  # as the trained one
+            parameter.data = parameter.data.float()  # as the trained one; what was loaded is rounded to the base's type
+    set_peft_model_state_dict(denoiser, _weights_in(folder), adapter_name=REFERENCE)
     denoiser.set_adapter(ADAPTER)  # type: ignore[operator]
 
 
@@ -205,6 +206,11 @@ def _load(denoiser: torch.nn.Module, folder: Path, name: str) -> None:
         )
     except (RuntimeError, ValueError) as error:
         raise UserError(_OTHER.format(folder)) from error
+
+
+def _weights_in(folder: Path) -> dict[str, Tensor]:
+    """The weights of an adapter by PEFT's names."""
+    return {key.removeprefix(PREFIX): value for key, value in load_file(folder / WEIGHTS).items()}
 
 
 def _layers_in(path: Path) -> tuple[set[str], str | None]:
