@@ -132,6 +132,10 @@ def test_a_full_file_is_followed_by_another(project: Project, tmp_path: Path, mo
     monkeypatch.undo()
     write_vlm_batch(project, JUDGE, tmp_path / "out" / "b.jsonl")  # whoever sends b*.jsonl now pays once
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["b.jsonl"]
+    label_vlm(project, JUDGE, [answer_all(tmp_path / "out" / "b.jsonl")])
+    before = (tmp_path / "out" / "b.jsonl").read_bytes()
+    assert write_vlm_batch(project, JUDGE, tmp_path / "out" / "b.jsonl").files == ()
+    assert (tmp_path / "out" / "b.jsonl").read_bytes() == before
 
 
 def test_results_that_are_paid_for_are_read_whatever_the_budget(project: Project, tmp_path: Path) -> None:

@@ -123,9 +123,9 @@ def given_frames(model: VideoModel) -> int:
     return int(getattr(model, "given_frames", 0))
 
 
-def counted_frames(model: VideoModel, frames: int) -> int:
-    """How many of a video's latent frames count in a loss: neither padding nor given ones."""
-    return frames - model.padding_frames - given_frames(model)
+def uncounted_frames(model: VideoModel) -> int:
+    """How many of a video's first latent frames count in no loss and no distance: padding, then given ones."""
+    return model.padding_frames + given_frames(model)
 
 
 def encode_negative(model: VideoModel, prompts: Sequence[str]) -> Conditioning:

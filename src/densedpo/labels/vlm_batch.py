@@ -52,7 +52,7 @@ def write_batch(judge: JudgeSettings, units: Iterator[Unit], path: Path) -> Batc
         writer.finish()
     finally:
         writer.discard()
-    number = len(writer.files)
+    number = max(1, len(writer.files))  # with nothing to write, the file itself stays as it is
     while (stale := _numbered(path, number := number + 1)).exists():
         stale.unlink()
     return BatchFiles(tuple(writer.files), len(written), answered)

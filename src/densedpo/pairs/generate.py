@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from densedpo.diffusion.protocol import Conditioning, VideoModel, given_frames
+from densedpo.diffusion.protocol import Conditioning, VideoModel, uncounted_frames
 from densedpo.diffusion.sampler import sample
 from densedpo.diffusion.samplers import sampler_of
 from densedpo.diffusion.seeds import noise
@@ -74,7 +74,7 @@ def generate_pairs(
     )
     latents_a, latents_b = latents.cpu().chunk(2)
     video_a, video_b = np.split(model.decode(latents), 2)
-    distance = latent_distance(latents_a, latents_b, model.padding_frames + given_frames(model))
+    distance = latent_distance(latents_a, latents_b, uncounted_frames(model))
     return PairResult(latents_a, latents_b, video_a, video_b, distance)
 
 

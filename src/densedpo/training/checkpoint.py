@@ -37,10 +37,10 @@ def save(run: Path, step: int, state: dict[str, Any], keep: int) -> None:
             put_in_place(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)
-    kept = [folder for folder in _complete(run) if folder <= target.parent][:keep]
-    for folder in _complete(run):
-        if folder not in kept:
-            shutil.rmtree(folder)
+    found = _complete(run)
+    kept = [folder for folder in found if folder <= target.parent][:keep]
+    for folder in set(found) - set(kept):
+        shutil.rmtree(folder)
 
 
 def load_newest(run: Path) -> dict[str, Any] | None:

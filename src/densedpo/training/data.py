@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from densedpo.diffusion.protocol import VideoModel, counted_frames
+from densedpo.diffusion.protocol import VideoModel, uncounted_frames
 from densedpo.diffusion.seeds import Key, generator
 from densedpo.models.encoded import latents_file
 from densedpo.store.project import Project
@@ -89,7 +89,7 @@ class Dataset:
     def beta_mean(self) -> float:
         """beta in units of mean squared error: if it depends on the shape (given in sums), the mean over examples."""
         betas = {
-            shape: self.settings.beta_mean((channels, counted_frames(self.model, frames), height, width))
+            shape: self.settings.beta_mean((channels, frames - uncounted_frames(self.model), height, width))
             for shape, (channels, frames, height, width) in self.latent_shapes.items()
         }
         if len(set(betas.values())) == 1:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from densedpo.diffusion.protocol import Conditioning, VideoModel, given_frames
+from densedpo.diffusion.protocol import Conditioning, VideoModel, uncounted_frames
 from densedpo.training.data import Batch
 from densedpo.training.settings import TrainSettings
 
@@ -69,7 +69,7 @@ def residual(model: VideoModel, inputs: Inputs, settings: TrainSettings) -> Tens
     wrong = prediction.float() - inputs.target_NCFHW
     if inputs.counted_N1FHW is not None:
         wrong = wrong * inputs.counted_N1FHW
-    return wrong[:, :, model.padding_frames + given_frames(model) :]
+    return wrong[:, :, uncounted_frames(model) :]
 
 
 def _autocast(model: VideoModel, settings: TrainSettings) -> AbstractContextManager[object]:

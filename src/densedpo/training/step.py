@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from densedpo.diffusion.protocol import VideoModel, counted_frames
+from densedpo.diffusion.protocol import VideoModel, uncounted_frames
 from densedpo.losses.common import LossOutput, PairErrors
 from densedpo.models.encoded import conditioning, first_frames_of
 from densedpo.store.project import Project
@@ -90,7 +90,7 @@ class Engine:
     def beta_mean(self, batch: Batch) -> float:
         """beta in units of mean squared error, for videos of this batch's shape."""
         channels, frames, height, width = batch.a_BCFHW.shape[1:]
-        return self.settings.beta_mean((channels, counted_frames(self.model, frames), height, width))
+        return self.settings.beta_mean((channels, frames - uncounted_frames(self.model), height, width))
 
 
 def _shape(slot: Slot) -> Shape:
